@@ -1,0 +1,1 @@
+"""The measures that the papers report."""

@@ -1,0 +1,1 @@
+"""One folder a paper; `base` holds what all of them share."""
