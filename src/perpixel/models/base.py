@@ -1,0 +1,478 @@
+"""The base of every configuration and of every model: reading, building, saving.
+
+A model's parameter names equal those of the Hugging Face checkpoint, so a file loads without a key map. Files are
+the usual ones: `config.json` beside `model.safetensors` (or its shards, or an older `pytorch_model.bin`).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from perpixel.errors import CheckpointError, ConfigError, PerpixelWarning
+from perpixel.hub.keymaps import to_hugging_face_names
+from perpixel.hub.load import load_json, load_state_dict
+from perpixel.hub.save import push_folder, save_state_dict, write_json
+from perpixel.models.fields import check_types, nearest, plain
+
+CONFIG_NAME = "config.json"
+Source = str | PathLike[str]
+
+
+@dataclass
+class Config:
+    """The numbers that define a model, read from and written to `config.json`.
+
+    A subclass is a dataclass with a `model_type`; its fields carry transformers' names and defaults. Tuples become
+    lists, so that a config equals itself after a round trip through JSON. A keyword that does not exist raises
+    `ConfigError`; a key that does not exist in a file that is read is kept in `extras` and written back, because
+    other versions of transformers write other keys.
+
+    Attributes:
+        output_attentions: return the attention weights unless the call says otherwise.
+        output_hidden_states: return the hidden states unless the call says otherwise.
+        return_dict: return an output object rather than a tuple unless the call says otherwise.
+        architectures: the classes that the weights beside this file were saved from.
+        dtype: the name of the weights' type, for instance "float32".
+        extras: keys of the file that this version does not know.
+    """
+
+    model_type: ClassVar[str] = ""
+
+    output_attentions: bool = field(default=False, kw_only=True)
+    output_hidden_states: bool = field(default=False, kw_only=True)
+    return_dict: bool = field(default=True, kw_only=True)
+    architectures: list[str] | None = field(default=None, kw_only=True, compare=False)
+    dtype: str | None = field(default=None, kw_only=True, compare=False)
+    extras: dict[str, Any] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here and not in __post_init__, so that no subclass computes with a wrong name or type first.
+        known = cls.field_names()
+        for name in kwargs:
+            if name not in known:
+                raise ConfigError(f"{cls.__name__} has no argument {name!r}{nearest(name, known)}")
+        positional = [item.name for item in dataclasses.fields(cls) if item.init and not item.kw_only]
+        check_types(cls, {**dict(zip(positional, args, strict=False)), **kwargs})
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            # A field that the constructor does not take may not be there yet.
+            if isinstance(value := getattr(self, item.name, None), tuple):
+                setattr(self, item.name, list(value))
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        """Return the names that the constructor takes."""
+        return [item.name for item in dataclasses.fields(cls) if item.init]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
+        """Build a config from a mapping such as `config.json` holds.
+
+        Args:
+            values: field values; unknown keys are kept in `extras`.
+            overrides: fields to change; an unknown name raises `ConfigError`.
+        """
+        values = dict(values)
+        model_type = values.pop("model_type", None) or cls.model_type
+        if model_type != cls.model_type:
+            raise ConfigError(
+                f"this is the config of a {model_type!r} model, {cls.__name__} reads {cls.model_type!r}: "
+                "use the class of that model"
+            )
+        if "torch_dtype" in values:  # the name that transformers wrote before version 5
+            values.setdefault("dtype", values["torch_dtype"])
+            del values["torch_dtype"]
+        known = cls.field_names()
+        derived = {item.name for item in dataclasses.fields(cls) if not item.init}
+        extras = {key: value for key, value in values.items() if key not in known and key not in derived}
+        fields = {key: value for key, value in values.items() if key in known}
+        fields["extras"] = copy.deepcopy({**extras, **values.get("extras", {})})
+        for name in ("output_attentions", "output_hidden_states", "return_dict"):
+            if fields.get(name, ...) is None:  # a null here means the default
+                del fields[name]
+        if isinstance(overrides.get("dtype"), torch.dtype):
+            overrides["dtype"] = str(overrides["dtype"]).removeprefix("torch.")
+        return cls(**cls._resolve_overrides(fields, overrides))
+
+    @classmethod
+    def _resolve_overrides(cls, fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+        """Join the file's fields with the caller's; a class whose fields depend on each other decides here."""
+        return {**fields, **overrides}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as plain lists, dicts, strings and numbers, with `model_type`."""
+        values = {
+            item.name: plain(getattr(self, item.name))
+            for item in dataclasses.fields(self)
+            if item.name != "extras"
+        }
+        for name in ("architectures", "dtype"):
+            if values[name] is None:
+                del values[name]
+        return {**copy.deepcopy(self.extras), **values, "model_type": self.model_type}
+
+    def to_json_string(self) -> str:
+        """Return the config as the text of `config.json`."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: Source,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: Source | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Self:
+        """Read `config.json` from a folder, an embedded model's name or a Hub id.
+
+        Args:
+            source: a local folder, a name that `perpixel models` lists, or a Hub id such as "hustvl/vitmatte-small".
+            revision: a branch, a tag or a commit on the Hub.
+            token: an access token for private and gated models.
+            cache_dir: where downloads are kept.
+            local_files_only: never ask the network.
+            overrides: fields to change.
+        """
+        values = load_json(
+            source,
+            CONFIG_NAME,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cls.from_dict(cls._select(values), **overrides)
+
+    @classmethod
+    def _select(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Pick this class's part of a larger model's config: a ViTMatte checkpoint also holds a VitDet config."""
+        nested = values.get("backbone_config")
+        if values.get("model_type") != cls.model_type and isinstance(nested, dict):
+            if nested.get("model_type") == cls.model_type:
+                return nested
+        return values
+
+    def save_pretrained(self, folder: Source) -> None:
+        """Write `config.json` into `folder`, which is made if it is not there."""
+        write_json(Path(folder) / CONFIG_NAME, self.to_dict())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        commit_message: str = "Upload config",
+        revision: str | None = None,
+    ) -> str:
+        """Upload `config.json` to the Hub and return the address of the commit."""
+        return push_folder(
+            self.save_pretrained,
+            repo_id,
+            token=token,
+            private=private,
+            commit_message=commit_message,
+            revision=revision,
+        )
+
+
+class Model(nn.Module):
+    """The base of every model.
+
+    A subclass names its `config_class` and calls `super().__init__(config)` first and `self.post_init()` last. Its
+    constructor must also run under `torch.device("meta")`, where tensors have no values: numbers such as a schedule
+    of drop rates are computed in plain Python, never with `.item()`.
+    """
+
+    config_class: ClassVar[type[Config]]
+    base_model_prefix: ClassVar[str] = ""
+    main_input_name: ClassVar[str] = "pixel_values"
+    # Patterns of keys that a checkpoint may have too many (another task's head) or too few (a pooler).
+    _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = ()
+    _keys_to_ignore_on_load_missing: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise ConfigError(
+                f"{type(self).__name__} needs a {self.config_class.__name__}, got {type(config).__name__}: build one "
+                f"with {self.config_class.__name__}(), or load weights with {type(self).__name__}.from_pretrained(…)"
+            )
+        self.config: Any = config
+
+    def post_init(self) -> None:
+        """Set the starting weights; the last line of a subclass's constructor."""
+        if not any(parameter.is_meta for parameter in self.parameters()):
+            with torch.no_grad():
+                for module in self.modules():
+                    self._init_weights(module)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Set the starting weights of one module, its children not included."""
+        std = getattr(self.config, "initializer_range", 0.02)
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(module.weight, mean=0.0, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the first floating-point parameter."""
+        return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Count the parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute the layers in the backward pass: less memory, about a third more time."""
+        self._set_gradient_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep every activation for the backward pass again."""
+        self._set_gradient_checkpointing(False)
+
+    def _set_gradient_checkpointing(self, value: bool) -> None:
+        holders = [module for module in self.modules() if hasattr(module, "gradient_checkpointing")]
+        if not holders:
+            raise ConfigError(f"{type(self).__name__} does not support gradient checkpointing")
+        for module in holders:
+            module.gradient_checkpointing = value  # type: ignore[assignment]
+
+    # Loading
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: Source,
+        *,
+        config: Config | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: Source | None = None,
+        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        strict: bool = True,
+        **config_overrides: Any,
+    ) -> Self:
+        """Build the model with the weights of a checkpoint, ready for inference (`eval()`).
+
+        Args:
+            source: a local folder, a weights file, an embedded model's name, or a Hub id.
+            config: used instead of the checkpoint's `config.json`.
+            revision: a branch, a tag or a commit on the Hub.
+            token: an access token for private and gated models.
+            cache_dir: where downloads are kept.
+            local_files_only: never ask the network.
+            dtype: the type of the floating-point weights, for instance `torch.bfloat16`; None is float32 whatever
+                the file holds, "auto" is as stored.
+            device: where the model goes; None is the CPU.
+            strict: raise where keys are missing or unexpected. Otherwise the missing ones keep their starting values,
+                with a warning. A wrong shape always raises.
+            config_overrides: fields of the config to change.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, it cannot be read, or its tensors do not fit the model.
+            ConfigError: the config is not one of this model's.
+        """
+        access: dict[str, Any] = {
+            "revision": revision,
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+        }
+        target = _resolve_dtype(dtype)
+        state: dict[str, Tensor] | None = None
+        if config is None:
+            if Path(source).is_file():
+                state = load_state_dict(source)
+                config = cls._config_for_file(Path(source), state, config_overrides)
+            else:
+                config = cls.config_class.from_pretrained(source, **access, **config_overrides)
+        elif config_overrides:
+            config = type(config).from_dict(config.to_dict(), **config_overrides)
+        with torch.device("meta"):
+            model = cls(config)
+        state = load_state_dict(source, **access) if state is None else state
+        state = to_hugging_face_names(state, model.state_dict().keys())
+        state = cls._fit_prefix(state, model.state_dict().keys())
+        missing = cls._check_fit(model, state, source=source, strict=strict)
+        if missing or _has_unsaved_buffers(model):
+            # Values that come only from the constructor need one that ran on a real device.
+            model = cls(config)
+        own = model.state_dict()
+        state = {key: _cast(tensor, target) for key, tensor in state.items() if key in own}
+        model.load_state_dict(state, strict=False, assign=True)
+        if isinstance(target, torch.dtype):
+            model.to(target)
+        return model.to(device).eval()
+
+    @classmethod
+    def _config_for_file(cls, path: Path, state: Mapping[str, Tensor], overrides: dict[str, Any]) -> Config:
+        """Find the config of a bare weights file: beside it, or from the tensors' shapes."""
+        if (path.parent / CONFIG_NAME).is_file():
+            return cls.config_class.from_pretrained(path.parent, **overrides)
+        inferred = cls._infer_config(state)
+        if inferred is None:
+            raise CheckpointError(
+                f"{path} has no {CONFIG_NAME} beside it: give config={cls.config_class.__name__}(…), "
+                "or the folder that holds both"
+            )
+        return cls.config_class.from_dict(inferred, **overrides)
+
+    @classmethod
+    def _infer_config(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Return the config's fields from an original author's file, where its layout is known."""
+        return None
+
+    @classmethod
+    def _fit_prefix(cls, state: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+        """Add or take away the name under which larger models hold this one ("vit." in a classifier)."""
+        prefix = f"{cls.base_model_prefix}."
+        if prefix == ".":
+            return state
+        ours = any(key.startswith(prefix) for key in own)
+        theirs = any(key.startswith(prefix) for key in state)
+        if theirs and not ours:
+            return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+        if ours and not theirs:
+            known = set(own)
+            return {prefix + key if prefix + key in known else key: tensor for key, tensor in state.items()}
+        return state
+
+    @classmethod
+    def _check_fit(
+        cls, model: nn.Module, state: dict[str, Tensor], *, source: Source, strict: bool
+    ) -> list[str]:
+        """Return the missing keys; raise where the checkpoint does not fit."""
+        own = model.state_dict()
+        missing = [key for key in own if key not in state]
+        unexpected = [
+            key
+            for key in state
+            if key not in own and not _matches(key, cls._keys_to_ignore_on_load_unexpected)
+        ]
+        shapes = [
+            f"{key} is {_shape(state[key])} in the checkpoint and {_shape(own[key])} in the model"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ]
+        new = [key for key in missing if not strict or _matches(key, cls._keys_to_ignore_on_load_missing)]
+        absent = [key for key in missing if key not in new]
+        if not strict:
+            unexpected = []
+        if absent or unexpected or shapes:
+            parts = [
+                _listing("missing", absent),
+                _listing("unexpected", unexpected),
+                _listing("mis-shaped", shapes),
+            ]
+            raise CheckpointError(
+                f"{source} does not fit {cls.__name__}: {'; '.join(part for part in parts if part)}. "
+                "Check that the config belongs to these weights and that the file is whole"
+            )
+        if new:
+            warnings.warn(
+                f"{source} has no weights for {_listing('', new).strip()}: they start fresh, train them before use",
+                PerpixelWarning,
+                stacklevel=4,
+            )
+        return missing
+
+    # Saving
+
+    def save_pretrained(
+        self, folder: Source, *, max_shard_size: int | str = "5GB", dtype: torch.dtype | None = None
+    ) -> None:
+        """Write `config.json` and `model.safetensors` (in shards where larger) into `folder`.
+
+        transformers reads the folder as it reads its own.
+
+        Args:
+            folder: made if it is not there; files of the same names are replaced.
+            max_shard_size: the largest file, in bytes or for instance "5GB".
+            dtype: the type that floating-point weights are stored as; None is the model's own.
+        """
+        state = {key: _cast(tensor, dtype) for key, tensor in self.state_dict().items()}
+        config = copy.deepcopy(self.config)
+        config.architectures = [type(self).__name__]
+        config.dtype = str(dtype or self.dtype).removeprefix("torch.")
+        save_state_dict(state, folder, max_shard_size=max_shard_size)
+        config.save_pretrained(folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        commit_message: str = "Upload model",
+        revision: str | None = None,
+    ) -> str:
+        """Upload the weights and the config to the Hub and return the address of the commit."""
+        return push_folder(
+            self.save_pretrained,
+            repo_id,
+            token=token,
+            private=private,
+            commit_message=commit_message,
+            revision=revision,
+        )
+
+
+def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return the target type; None means as stored."""
+    if dtype is None:
+        return torch.float32
+    if dtype == "auto":
+        return None
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ConfigError(f"dtype is {dtype!r}: give a floating-point torch.dtype, its name, 'auto' or None")
+    return found
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def _has_unsaved_buffers(model: nn.Module) -> bool:
+    return any(module._non_persistent_buffers_set for module in model.modules())
+
+
+def _matches(key: str, patterns: Iterable[str]) -> bool:
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "a scalar"
+
+
+def _listing(kind: str, keys: list[str], limit: int = 10) -> str:
+    if not keys:
+        return ""
+    more = f", … and {len(keys) - limit} more" if len(keys) > limit else ""
+    return f"{len(keys)} {kind} ({', '.join(keys[:limit])}{more})"

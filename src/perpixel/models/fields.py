@@ -1,0 +1,77 @@
+"""Checks of a config's fields: names, types, and their plain form for JSON."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from perpixel.errors import ConfigError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: the field that was probably meant, else all of them.
+
+    >>> nearest("hiden_size", ["hidden_size", "patch_size"])
+    ": did you mean 'hidden_size'?"
+    """
+    known = [item for item in known if item != "extras"]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else f": it takes {', '.join(known)}"
+
+
+def plain(value: Any) -> Any:
+    """Return a copy of lists, dicts and nested configs that `json` can write.
+
+    >>> plain({"sizes": (1, 2)})
+    {'sizes': [1, 2]}
+    """
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def check_types(cls: type, values: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` where a value has a type that the annotation of its field does not allow."""
+    hints = typing.get_type_hints(cls)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise ConfigError(f"{cls.__name__}({name}={value!r}): it has to be {_describe(hints[name])}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(_fits(entry, inner[0]) for entry in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_describe(option) for option in typing.get_args(hint))
+    if hint is type(None):
+        return "None"
+    return getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint)
