@@ -1,0 +1,98 @@
+"""perpixel: a value for every pixel, from a photograph and a hint.
+
+>>> import perpixel as px
+>>> px.cutout("portrait.jpg", box=(60, 20, 440, 512)).save("portrait.png")  # doctest: +SKIP
+
+The finished tasks are `cutout` and `matte`; the classes of the Hugging Face checkpoints have the names and
+signatures that they have in transformers. Every name is imported when it is first used, so that
+`import perpixel` itself costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from perpixel.allocator import tune_allocator as tune_allocator
+    from perpixel.backbones import AutoBackbone as AutoBackbone
+    from perpixel.backbones.timm import TimmBackbone as TimmBackbone
+    from perpixel.backbones.timm import TimmBackboneConfig as TimmBackboneConfig
+    from perpixel.backbones.vit import ViTBackbone as ViTBackbone
+    from perpixel.backbones.vit import ViTConfig as ViTConfig
+    from perpixel.backbones.vit import ViTModel as ViTModel
+    from perpixel.backbones.vitdet import VitDetBackbone as VitDetBackbone
+    from perpixel.backbones.vitdet import VitDetConfig as VitDetConfig
+    from perpixel.backbones.vitdet import VitDetModel as VitDetModel
+    from perpixel.errors import CheckpointError as CheckpointError
+    from perpixel.errors import ConfigError as ConfigError
+    from perpixel.errors import InputError as InputError
+    from perpixel.errors import MissingDependencyError as MissingDependencyError
+    from perpixel.errors import OutputError as OutputError
+    from perpixel.errors import PerpixelError as PerpixelError
+    from perpixel.errors import PerpixelWarning as PerpixelWarning
+    from perpixel.images.read import Photo as Photo
+    from perpixel.images.read import read_mask as read_mask
+    from perpixel.images.read import read_photo as read_photo
+    from perpixel.images.read import read_trimap as read_trimap
+    from perpixel.models.auto import AutoImageProcessor as AutoImageProcessor
+    from perpixel.models.outputs import BackboneOutput as BackboneOutput
+    from perpixel.models.outputs import BaseModelOutput as BaseModelOutput
+    from perpixel.models.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
+    from perpixel.models.outputs import ImageMattingOutput as ImageMattingOutput
+    from perpixel.models.vitmatte.config import VitMatteConfig as VitMatteConfig
+    from perpixel.models.vitmatte.model import VitMatteForImageMatting as VitMatteForImageMatting
+    from perpixel.models.vitmatte.processor import VitMatteImageProcessor as VitMatteImageProcessor
+    from perpixel.results import Matte as Matte
+    from perpixel.tasks.cutout import cutout as cutout
+    from perpixel.tasks.matting import matte as matte
+
+# Where each public name lives. A type checker reads the block above instead; a test keeps the two equal.
+_HOMES = {
+    "AutoBackbone": "perpixel.backbones",
+    "AutoImageProcessor": "perpixel.models.auto",
+    "BackboneOutput": "perpixel.models.outputs",
+    "BaseModelOutput": "perpixel.models.outputs",
+    "BaseModelOutputWithPooling": "perpixel.models.outputs",
+    "CheckpointError": "perpixel.errors",
+    "ConfigError": "perpixel.errors",
+    "ImageMattingOutput": "perpixel.models.outputs",
+    "InputError": "perpixel.errors",
+    "Matte": "perpixel.results",
+    "MissingDependencyError": "perpixel.errors",
+    "OutputError": "perpixel.errors",
+    "PerpixelError": "perpixel.errors",
+    "PerpixelWarning": "perpixel.errors",
+    "Photo": "perpixel.images.read",
+    "TimmBackbone": "perpixel.backbones.timm",
+    "TimmBackboneConfig": "perpixel.backbones.timm",
+    "ViTBackbone": "perpixel.backbones.vit",
+    "ViTConfig": "perpixel.backbones.vit",
+    "ViTModel": "perpixel.backbones.vit",
+    "VitDetBackbone": "perpixel.backbones.vitdet",
+    "VitDetConfig": "perpixel.backbones.vitdet",
+    "VitDetModel": "perpixel.backbones.vitdet",
+    "VitMatteConfig": "perpixel.models.vitmatte.config",
+    "VitMatteForImageMatting": "perpixel.models.vitmatte.model",
+    "VitMatteImageProcessor": "perpixel.models.vitmatte.processor",
+    "cutout": "perpixel.tasks.cutout",
+    "matte": "perpixel.tasks.matting",
+    "read_mask": "perpixel.images.read",
+    "read_photo": "perpixel.images.read",
+    "read_trimap": "perpixel.images.read",
+    "tune_allocator": "perpixel.allocator",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'perpixel' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

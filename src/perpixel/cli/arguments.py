@@ -1,0 +1,55 @@
+"""The arguments and options that several commands share, and how their texts are read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perpixel.cli.reporting import UsageError
+
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE…", help="Files, folders, patterns such as 'in/*.jpg'.", show_default=False),
+]
+TrimapHelp = "Black is background, white is subject, grey is to be found out."
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE|FOLDER", help="Where the result goes.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line and file on stdout.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="A Hub id or a local folder, instead of the embedded model.", show_default=False),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, mps …; the best there is when not given.", show_default=False)
+]
+MaxMemory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)
+]
+
+
+def whole_numbers(text: str, count: int, option: str) -> tuple[int, ...]:
+    """`"60,20,440,512"` as `(60, 20, 440, 512)`.
+
+    >>> whole_numbers("60, 20", 2, "--point")
+    (60, 20)
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        example = {2: "320,240", 4: "60,20,440,512"}[count]
+        raise UsageError(f"{option} takes {count} whole numbers such as {example}, not {text!r}")
+    return numbers
+
+
+def check_hint(path: Path | None, images: int) -> None:
+    """Say at once that a hint does not exist or fits only one picture, rather than once for every picture."""
+    if path is None:
+        return
+    if not path.exists():
+        raise UsageError(f"there is no file {path}: check its name and folder")
+    if images > 1 and not path.is_dir():
+        raise UsageError(f"{path} is one hint for {images} pictures: give a folder with one for each")
