@@ -1,0 +1,447 @@
+"""ViTDet's backbone: a plain vision transformer that attends in windows, with a few global blocks.
+
+"Exploring Plain Vision Transformer Backbones for Object Detection", Li et al., 2022, arXiv 2203.16527, section 3
+("Backbone adaptation"). ViTMatte (arXiv 2305.15272, section 3.3) adds a convolutional residual block after some of
+the layers. Parameter names are those of the Hugging Face checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.errors import ConfigError, InputError
+from perpixel.layers.activation import activation
+from perpixel.layers.attention import attention_weights, attention_with_positions, position_scores
+from perpixel.models.base import Model
+from perpixel.models.outputs import BackboneOutput, BaseModelOutput
+
+
+@dataclass
+class VitDetConfig(BackboneConfig):
+    """The shape of a ViTDet backbone.
+
+    Args:
+        hidden_size: width of a token.
+        num_hidden_layers: how many transformer layers; the stages are `stem`, `stage1` … `stageN`.
+        num_attention_heads: heads of each layer; must divide `hidden_size`.
+        mlp_ratio: width of the hidden layer of each MLP as a multiple of `hidden_size`.
+        hidden_act: activation of the MLPs and residual blocks.
+        dropout_prob: dropout inside the MLPs.
+        initializer_range: standard deviation of the random initial weights.
+        layer_norm_eps: epsilon of the layer norms.
+        image_size: height and width, in pixels, that the relative positions are stored for.
+        pretrain_image_size: height and width, in pixels, that the absolute positions are stored for.
+        patch_size: side of a patch in pixels.
+        num_channels: channels of the input (4 for ViTMatte: RGB and trimap).
+        qkv_bias: whether query, key and value have a bias.
+        drop_path_rate: stochastic depth of the last layer; it grows linearly from 0.
+        window_block_indices: the layers that attend in windows; the others attend globally.
+        residual_block_indices: the layers that a convolutional residual block follows.
+        use_absolute_position_embeddings: whether a position embedding is added to the patches.
+        use_relative_position_embeddings: whether attention has decomposed relative positions.
+        window_size: side of a window in patches.
+        out_features: names of the stages that the backbone returns (the last one if none is named).
+        out_indices: the same by index; 0 is the stem.
+
+    Example:
+        >>> config = VitDetConfig(hidden_size=64, num_attention_heads=2, num_hidden_layers=2)
+        >>> config.stage_names, config.out_features
+        (['stem', 'stage1', 'stage2'], ['stage2'])
+    """
+
+    model_type: ClassVar[str] = "vitdet"
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float = 4
+    hidden_act: str = "gelu"
+    dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-6
+    image_size: int | list[int] = 224
+    pretrain_image_size: int | list[int] = 224
+    patch_size: int | list[int] = 16
+    num_channels: int = 3
+    qkv_bias: bool = True
+    drop_path_rate: float = 0.0
+    window_block_indices: list[int] = field(default_factory=list)
+    residual_block_indices: list[int] = field(default_factory=list)
+    use_absolute_position_embeddings: bool = True
+    use_relative_position_embeddings: bool = False
+    window_size: int = 0
+
+    def __post_init__(self) -> None:
+        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
+        super().__post_init__()
+        if self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
+                "the heads must divide the hidden size"
+            )
+        for name in ("window_block_indices", "residual_block_indices"):
+            outside = [i for i in getattr(self, name) if not 0 <= i < self.num_hidden_layers]
+            if outside:
+                raise ConfigError(
+                    f"{name} names layer {outside[0]} of a backbone of {self.num_hidden_layers} layers: "
+                    f"use 0 to {self.num_hidden_layers - 1}"
+                )
+        if self.window_block_indices and self.window_size < 1:
+            raise ConfigError(
+                f"window_block_indices is {self.window_block_indices} but window_size is {self.window_size}: "
+                "set window_size to the side of a window, in patches"
+            )
+
+
+def _pair(size: int | list[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+class VitDetEmbeddings(nn.Module):
+    """Patches as tokens, plus the absolute position embedding, resampled to the input's grid."""
+
+    def __init__(self, config: VitDetConfig) -> None:
+        super().__init__()
+        patch = _pair(config.patch_size)
+        image = _pair(config.pretrain_image_size)
+        self.patch_size = patch
+        self.num_channels = config.num_channels
+        self.position_embeddings: nn.Parameter | None = None
+        if config.use_absolute_position_embeddings:
+            positions = (image[0] // patch[0]) * (image[1] // patch[1]) + 1  # a class token stands first
+            self.position_embeddings = nn.Parameter(torch.zeros(1, positions, config.hidden_size))
+        self.projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(b, c, H, W) → (b, h, w, hidden_size)."""
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
+            raise InputError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}: this backbone needs "
+                f"(batch, {self.num_channels}, height, width)"
+            )
+        if pixel_values.shape[2] < self.patch_size[0] or pixel_values.shape[3] < self.patch_size[1]:
+            raise InputError(
+                f"pixel_values is {pixel_values.shape[3]}×{pixel_values.shape[2]} (width×height), smaller than one "
+                f"{self.patch_size[1]}×{self.patch_size[0]} patch: pad it, as the image processor does"
+            )
+        tokens = self.projection(pixel_values).permute(0, 2, 3, 1)  # (b, h, w, c)
+        if self.position_embeddings is not None:
+            tokens = tokens + self.positions(tokens.shape[1], tokens.shape[2])
+        return tokens.contiguous()
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """The position embedding of a grid: (1, height, width, hidden_size), resampled bicubically."""
+        assert self.position_embeddings is not None
+        grid = self.position_embeddings[:, 1:]
+        side = round(grid.shape[1] ** 0.5)
+        if side * side != grid.shape[1]:
+            raise ConfigError(
+                f"{grid.shape[1]} absolute positions are no square: pretrain_image_size must be square"
+            )
+        if (side, side) == (height, width):
+            return grid.reshape(1, height, width, -1)
+        square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, c, side, side)
+        resized = functional.interpolate(square, size=(height, width), mode="bicubic", align_corners=False)
+        return resized.permute(0, 2, 3, 1)  # (1, h, w, c)
+
+
+class VitDetAttention(nn.Module):
+    """Multi-head attention over a grid of tokens with decomposed relative positions."""
+
+    def __init__(self, config: VitDetConfig, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        width = config.hidden_size // config.num_attention_heads
+        self.qkv = nn.Linear(config.hidden_size, config.hidden_size * 3, bias=config.qkv_bias)
+        self.proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.rel_pos_h: nn.Parameter | None = None
+        self.rel_pos_w: nn.Parameter | None = None
+        if config.use_relative_position_embeddings:
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid[0] - 1, width))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid[1] - 1, width))
+
+    def forward(self, tokens: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
+        """(b, h, w, c) → the same, and (b, heads, h·w, h·w) weights if asked for."""
+        b, h, w, c = tokens.shape
+        qkv = self.qkv(tokens).reshape(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)  # each (b, heads, n, d)
+        weights = None
+        if output_attentions:
+            by_row = by_column = None
+            if self.rel_pos_h is not None and self.rel_pos_w is not None:
+                by_row, by_column = position_scores(query, self.rel_pos_h, self.rel_pos_w, h, w)
+            weights = attention_weights(query, key, by_row, by_column)
+            mixed = weights @ value
+        else:
+            mixed = attention_with_positions(query, key, value, self.rel_pos_h, self.rel_pos_w, h, w)
+        mixed = mixed.transpose(1, 2).reshape(b, h, w, c)
+        return self.proj(mixed), weights
+
+
+class VitDetLayerNorm(nn.Module):
+    """Layer norm over the channels; the parameters of the checkpoints, with a fixed epsilon of 1e-6."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, h, w, c) → the same."""
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class VitDetResBottleneckBlock(nn.Module):
+    """Convolutions 1×1, 3×3, 1×1 around a shortcut (arXiv 2203.16527, section 3, "convolutional propagation")."""
+
+    def __init__(self, config: VitDetConfig) -> None:
+        super().__init__()
+        outer, inner = config.hidden_size, config.hidden_size // 2
+        self.conv1 = nn.Conv2d(outer, inner, 1, bias=False)
+        self.norm1 = VitDetLayerNorm(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
+        self.norm2 = VitDetLayerNorm(inner)
+        self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
+        self.norm3 = VitDetLayerNorm(outer)
+        self.activate = activation(config.hidden_act)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(b, h, w, c) → the same. A 1×1 convolution is a linear map of the tokens as they lie."""
+        x = self.activate(self.norm1(functional.linear(tokens, self.conv1.weight.flatten(1))))
+        x = self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (b, h, w, c / 2)
+        x = self.activate(self.norm2(x))
+        return tokens + self.norm3(functional.linear(x, self.conv3.weight.flatten(1)))
+
+
+class VitDetMlp(nn.Module):
+    """Two linear maps around an activation."""
+
+    def __init__(self, config: VitDetConfig) -> None:
+        super().__init__()
+        hidden = int(config.hidden_size * config.mlp_ratio)
+        self.fc1 = nn.Linear(config.hidden_size, hidden)
+        self.fc2 = nn.Linear(hidden, config.hidden_size)
+        self.activate = activation(config.hidden_act)
+        self.drop = nn.Dropout(config.dropout_prob)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(…, c) → the same."""
+        return self.drop(self.fc2(self.drop(self.activate(self.fc1(tokens)))))
+
+
+def window_partition(tokens: Tensor, size: int) -> Tensor:
+    """Cut a grid into windows; the last row and column of windows are filled up with zeros.
+
+    Args:
+        tokens: (b, h, w, c).
+        size: side of a window.
+
+    Returns:
+        (b · windows, size, size, c), windows in row-major order.
+    """
+    b, h, w, c = tokens.shape
+    tokens = functional.pad(tokens, (0, 0, 0, -w % size, 0, -h % size))
+    rows, columns = tokens.shape[1] // size, tokens.shape[2] // size
+    tokens = tokens.reshape(b, rows, size, columns, size, c).transpose(
+        2, 3
+    )  # (b, rows, columns, size, size, c)
+    return tokens.reshape(-1, size, size, c)
+
+
+def window_unpartition(windows: Tensor, height: int, width: int) -> Tensor:
+    """Undo `window_partition`: (b · windows, size, size, c) → (b, height, width, c)."""
+    _, size, _, c = windows.shape
+    rows, columns = -(-height // size), -(-width // size)
+    grid = windows.reshape(-1, rows, columns, size, size, c).transpose(
+        2, 3
+    )  # (b, rows, size, columns, size, c)
+    return grid.reshape(-1, rows * size, columns * size, c)[:, :height, :width]
+
+
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth (arXiv 1603.09382): drop the branch of whole samples, and scale the others up."""
+    if rate == 0.0 or not training:
+        return x
+    keep = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - rate)
+    return x * keep / (1 - rate)
+
+
+class VitDetLayer(nn.Module):
+    """One transformer layer, in windows or global, with an optional convolutional residual block after it."""
+
+    def __init__(self, config: VitDetConfig, index: int) -> None:
+        super().__init__()
+        image, patch = _pair(config.image_size), _pair(config.patch_size)
+        self.window_size = config.window_size if index in config.window_block_indices else 0
+        grid = (self.window_size,) * 2 if self.window_size else (image[0] // patch[0], image[1] // patch[1])
+        self.drop_rate = config.drop_path_rate * index / max(1, config.num_hidden_layers - 1)
+        self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = VitDetAttention(config, grid)
+        self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = VitDetMlp(config)
+        self.residual: VitDetResBottleneckBlock | None = None
+        if index in config.residual_block_indices:
+            self.residual = VitDetResBottleneckBlock(config)
+
+    def forward(self, tokens: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
+        """(b, h, w, c) → the same, and the attention weights (b · windows, heads, n, n) if asked for."""
+        h, w = tokens.shape[1:3]
+        x = self.norm1(tokens)
+        if self.window_size:
+            x = window_partition(x, self.window_size)
+        x, weights = self.attention(x, output_attentions)
+        if self.window_size:
+            x = window_unpartition(x, h, w)
+        tokens = tokens + drop_path(x, self.drop_rate, self.training)
+        tokens = tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_rate, self.training)
+        if self.residual is not None:
+            tokens = self.residual(tokens)
+        return tokens, weights
+
+
+class VitDetEncoder(nn.Module):
+    """The transformer layers, one after another."""
+
+    def __init__(self, config: VitDetConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(VitDetLayer(config, i) for i in range(config.num_hidden_layers))
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, tokens: Tensor, keep: set[int], output_attentions: bool = False
+    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None]:
+        """Run all layers on (b, h, w, c) tokens.
+
+        Returns:
+            The last tokens; of the stages named in `keep` (0 is the stem) the tokens as (b, c, h, w); and the attention
+            weights if asked for.
+        """
+        kept = {0: tokens.permute(0, 3, 1, 2)} if 0 in keep else {}
+        attentions: list[Tensor] = []
+        for i, layer in enumerate(self.layer, start=1):
+            if self.gradient_checkpointing and self.training:
+                tokens, weights = checkpoint(layer, tokens, output_attentions, use_reentrant=False)
+            else:
+                tokens, weights = layer(tokens, output_attentions)
+            if i in keep:
+                kept[i] = tokens.permute(0, 3, 1, 2)  # (b, c, h, w)
+            if weights is not None:
+                attentions.append(weights)
+        return tokens, kept, tuple(attentions) if output_attentions else None
+
+
+class VitDetPreTrainedModel(Model):
+    """What the model and the backbone have in common: the parts and their initial weights."""
+
+    config_class = VitDetConfig
+    config: VitDetConfig
+    base_model_prefix = "vitdet"
+
+    def __init__(self, config: VitDetConfig) -> None:
+        super().__init__(config)
+        self.embeddings = VitDetEmbeddings(config)
+        self.encoder = VitDetEncoder(config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        deviation = self.config.initializer_range
+        if isinstance(module, VitDetEmbeddings) and module.position_embeddings is not None:
+            nn.init.trunc_normal_(module.position_embeddings, std=deviation)
+        elif (
+            isinstance(module, VitDetAttention)
+            and module.rel_pos_h is not None
+            and module.rel_pos_w is not None
+        ):
+            nn.init.trunc_normal_(module.rel_pos_h, std=deviation)
+            nn.init.trunc_normal_(module.rel_pos_w, std=deviation)
+        elif isinstance(module, VitDetResBottleneckBlock):
+            # The block starts as an identity.
+            nn.init.zeros_(module.norm3.weight)
+
+
+class VitDetModel(VitDetPreTrainedModel):
+    """ViTDet's transformer: pixels in, one token a patch out.
+
+    Example:
+        >>> import torch
+        >>> model = VitDetModel(VitDetConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=2)).eval()
+        >>> model(torch.zeros(1, 3, 48, 64)).last_hidden_state.shape
+        torch.Size([1, 32, 3, 4])
+    """
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutput | tuple[Any, ...]:
+        """Encode (b, c, H, W) pixels.
+
+        Returns:
+            `last_hidden_state` (b, hidden_size, h, w), `hidden_states` of the stem and every layer if asked for,
+            `attentions` if asked for; a tuple of these if `return_dict` is False.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        count = self.config.num_hidden_layers
+        keep = set(range(count + 1)) if hidden else {count}
+        _, kept, attentions = self.encoder(self.embeddings(pixel_values), keep, attend)
+        output = BaseModelOutput(
+            last_hidden_state=kept[count] if count else None,
+            hidden_states=tuple(kept[i] for i in range(count + 1)) if hidden else None,
+            attentions=attentions,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+
+class VitDetBackbone(VitDetPreTrainedModel, Backbone):
+    """ViTDet as a backbone: feature maps of the stages that the configuration names.
+
+    Example:
+        >>> import torch
+        >>> config = VitDetConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=2, out_indices=[1, 2])
+        >>> [tuple(m.shape) for m in VitDetBackbone(config).eval()(torch.zeros(1, 3, 48, 64)).feature_maps]
+        [(1, 32, 3, 4), (1, 32, 3, 4)]
+    """
+
+    def __init__(self, config: VitDetConfig) -> None:
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BackboneOutput | tuple[Any, ...]:
+        """Encode (b, c, H, W) pixels.
+
+        Returns:
+            `feature_maps`, one (b, hidden_size, h, w) a stage of `out_features`; `hidden_states` and `attentions`
+            if asked for; a tuple of these if `return_dict` is False.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        names = self.config.stage_names
+        wanted = [names.index(name) for name in self.config.out_features]
+        keep = set(range(len(names))) if hidden else set(wanted)
+        _, kept, attentions = self.encoder(self.embeddings(pixel_values), keep, attend)
+        output = BackboneOutput(
+            feature_maps=tuple(kept[i] for i in wanted),
+            hidden_states=tuple(kept[i] for i in range(len(names))) if hidden else None,
+            attentions=attentions,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()

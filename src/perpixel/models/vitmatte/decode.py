@@ -1,0 +1,176 @@
+"""The decoder of ViTMatte at inference: the same numbers in tiles, in little memory, where they are needed.
+
+Batch norms are folded into the convolutions. Each fusion block is computed tile by tile with the one row and column of
+neighbours that its 3×3 convolution reads, so a tile equals the same piece of the whole. Where only some pixels are
+needed, the tiles that do not reach them are skipped at every level.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from perpixel.models.vitmatte.model import VitMatteDetailCaptureModule
+
+TILE = 128
+
+
+class _Convolution(NamedTuple):
+    """A 3×3 convolution with its batch norm folded in."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class _Tile(NamedTuple):
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def decode(
+    decoder: VitMatteDetailCaptureModule, features: Tensor, pixel_values: Tensor, needed: Tensor | None = None
+) -> Tensor:
+    """Alphas from the backbone's features, as `decoder(features, pixel_values)` gives them in eval mode.
+
+    Args:
+        decoder: the detail capture module, in eval mode.
+        features: (b, c, H / 16, W / 16).
+        pixel_values: (b, 4, H, W).
+        needed: (b, 1, H, W) bool; the result is 0 in tiles without a needed pixel. All are needed if not given.
+
+    Returns:
+        (b, 1, H, W) in [0, 1], float32.
+    """
+    whole = [
+        decode_one(decoder, features[i], pixel_values[i], None if needed is None else needed[i, 0])
+        for i in range(features.shape[0])
+    ]
+    return torch.stack(whole) if whole else pixel_values.new_zeros(0, 1, *pixel_values.shape[2:])
+
+
+def decode_one(
+    decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: Tensor, needed: Tensor | None
+) -> Tensor:
+    """`decode` for one image: (c, h, w) features and (4, H, W) pixels → (1, H, W)."""
+    details = _details(decoder, pixels)
+    blocks = [_fold(block.conv.conv, block.conv.batch_norm) for block in decoder.fusion_blocks]
+    tiles = _tiles(needed, [tuple(d.shape[-2:]) for d in details])
+    x = features[None].contiguous(memory_format=torch.channels_last)  # (1, c, h, w)
+    for level in range(len(blocks) - 1, 0, -1):
+        block = blocks[len(blocks) - 1 - level]
+        detail = details[level]
+        out = _empty(x, block.weight.shape[0], detail.shape[-2:])
+        for tile in tiles[level]:
+            out[:, :, tile.top : tile.bottom, tile.left : tile.right] = _fuse(x, detail, block, tile)
+        x = out
+    head = decoder.matting_head.matting_convs
+    first = _fold(head[0], head[1])
+    last = head[3]
+    _, height, width = pixels.shape
+    alpha = torch.zeros(1, height, width, dtype=torch.float32, device=pixels.device)
+    for tile in tiles[0]:
+        wide = _grow(tile, height, width)
+        fused = _fuse(x, details[0], blocks[-1], wide)  # (1, c, tile + 2, tile + 2)
+        middle = functional.conv2d(fused, first.weight, first.bias, padding=1).relu_()
+        middle = middle[:, :, tile.top - wide.top :, tile.left - wide.left :]
+        middle = middle[:, :, : tile.bottom - tile.top, : tile.right - tile.left]
+        logits = functional.conv2d(middle, last.weight, last.bias)
+        alpha[:, tile.top : tile.bottom, tile.left : tile.right] = torch.sigmoid(logits[0].float())
+    return alpha
+
+
+def _fold(convolution: nn.Module, norm: nn.Module) -> _Convolution:
+    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    start = convolution.bias if convolution.bias is not None else torch.zeros_like(norm.running_mean)
+    bias = norm.bias + (start - norm.running_mean) * scale
+    weight = convolution.weight * scale[:, None, None, None]
+    return _Convolution(weight.contiguous(memory_format=torch.channels_last), bias)
+
+
+def _details(decoder: VitMatteDetailCaptureModule, pixels: Tensor) -> list[Tensor]:
+    maps = [pixels[None].contiguous(memory_format=torch.channels_last)]
+    for part in decoder.convstream.convs:
+        folded = _fold(part.conv, part.batch_norm)
+        maps.append(functional.conv2d(maps[-1], folded.weight, folded.bias, stride=2, padding=1).relu_())
+    return maps
+
+
+def _empty(like: Tensor, channels: int, size: torch.Size) -> Tensor:
+    return torch.empty(
+        1, channels, *size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
+
+
+def _grow(tile: _Tile, height: int, width: int) -> _Tile:
+    return _Tile(
+        max(0, tile.top - 1), min(height, tile.bottom + 1), max(0, tile.left - 1), min(width, tile.right + 1)
+    )
+
+
+def _fuse(x: Tensor, detail: Tensor, block: _Convolution, tile: _Tile) -> Tensor:
+    """One fusion block on one tile of its output: (1, c', tile height, tile width)."""
+    height, width = detail.shape[-2:]
+    wide = _grow(tile, height, width)
+    larger = _double(x, wide)
+    both = torch.cat([detail[:, :, wide.top : wide.bottom, wide.left : wide.right], larger], dim=1)
+    out = functional.conv2d(both, block.weight, block.bias, padding=1).relu_()
+    top, left = tile.top - wide.top, tile.left - wide.left
+    return out[:, :, top : top + tile.bottom - tile.top, left : left + tile.right - tile.left]
+
+
+def _double(x: Tensor, tile: _Tile) -> Tensor:
+    """A piece of the bilinear enlargement of x by two; `tile` counts in the enlarged image."""
+    height, width = x.shape[-2:]
+    top, left = max(0, tile.top // 2 - 1), max(0, tile.left // 2 - 1)
+    bottom, right = min(height, (tile.bottom + 1) // 2 + 1), min(width, (tile.right + 1) // 2 + 1)
+    larger = functional.interpolate(
+        x[:, :, top:bottom, left:right], scale_factor=2, mode="bilinear", align_corners=False
+    )
+    rows = slice(tile.top - 2 * top, tile.bottom - 2 * top)
+    columns = slice(tile.left - 2 * left, tile.right - 2 * left)
+    return larger[:, :, rows, columns]
+
+
+def _tiles(needed: Tensor | None, sizes: list[tuple[int, ...]]) -> list[list[_Tile]]:
+    """The tiles to compute at every level, from full size down; a level's tiles hold all that the finer one reads."""
+    levels = []
+    for height, width in sizes:
+        if needed is None:
+            used = None
+        else:
+            used = needed
+        levels.append(
+            [
+                tile
+                for tile in _grid(height, width)
+                if used is None or bool(used[tile.top : tile.bottom, tile.left : tile.right].any())
+            ]
+        )
+        if needed is not None:
+            needed = _read_by(levels[-1], height, width)
+    return levels
+
+
+def _grid(height: int, width: int) -> list[_Tile]:
+    return [
+        _Tile(top, min(top + TILE, height), left, min(left + TILE, width))
+        for top in range(0, height, TILE)
+        for left in range(0, width, TILE)
+    ]
+
+
+def _read_by(tiles: list[_Tile], height: int, width: int) -> Tensor:
+    """Which pixels of the next smaller level these tiles read; the last level's head reads one pixel further."""
+    read = torch.zeros(-(-height // 2), -(-width // 2), dtype=torch.bool)
+    for tile in tiles:
+        top, left = max(0, tile.top - 2) // 2 - 1, max(0, tile.left - 2) // 2 - 1
+        read[max(0, top) : (tile.bottom + 3) // 2 + 1, max(0, left) : (tile.right + 3) // 2 + 1] = True
+    return read
