@@ -3,9 +3,9 @@
 import pytest
 import torch
 import transformers
-from parity.randomise import randomise
 
 import perpixel as px
+from parity.randomise import randomise
 
 SHAPE = {
     "hidden_size": 48,
@@ -39,9 +39,7 @@ def test_feature_maps_and_hidden_states_equal_transformers(size):
     a = ours(pixels, output_hidden_states=True)
     b = theirs(pixels, output_hidden_states=True)
     assert len(a.hidden_states) == len(b.hidden_states) == 5
-    for x, y in zip(
-        a.feature_maps + a.hidden_states, tuple(b.feature_maps) + tuple(b.hidden_states), strict=True
-    ):
+    for x, y in zip(a.feature_maps + a.hidden_states, tuple(b.feature_maps) + tuple(b.hidden_states), strict=True):
         assert x.shape == y.shape
         assert (x - y).abs().max() <= 1e-4
 

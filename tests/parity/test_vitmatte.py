@@ -3,9 +3,9 @@
 import pytest
 import torch
 import transformers
-from parity.randomise import randomise
 
 import perpixel as px
+from parity.randomise import randomise
 
 BACKBONE = {
     "hidden_size": 48,
@@ -62,9 +62,7 @@ def test_hidden_states_attentions_and_tuples_equal_transformers(models):
     a = ours(pixels, output_hidden_states=True, output_attentions=True)
     b = theirs(pixels, output_hidden_states=True, output_attentions=True)
     assert list(a.keys()) == list(b.keys())
-    for x, y in zip(
-        a.hidden_states + a.attentions, tuple(b.hidden_states) + tuple(b.attentions), strict=True
-    ):
+    for x, y in zip(a.hidden_states + a.attentions, tuple(b.hidden_states) + tuple(b.attentions), strict=True):
         assert (x - y).abs().max() <= 1e-4
     plain = ours(pixels, return_dict=False)
     assert isinstance(plain, tuple)

@@ -142,9 +142,7 @@ class VitDetEmbeddings(nn.Module):
         grid = self.position_embeddings[:, 1:]
         side = round(grid.shape[1] ** 0.5)
         if side * side != grid.shape[1]:
-            raise ConfigError(
-                f"{grid.shape[1]} absolute positions are no square: pretrain_image_size must be square"
-            )
+            raise ConfigError(f"{grid.shape[1]} absolute positions are no square: pretrain_image_size must be square")
         if (side, side) == (height, width):
             return grid.reshape(1, height, width, -1)
         square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, c, side, side)
@@ -250,9 +248,7 @@ def window_partition(tokens: Tensor, size: int) -> Tensor:
     b, h, w, c = tokens.shape
     tokens = functional.pad(tokens, (0, 0, 0, -w % size, 0, -h % size))
     rows, columns = tokens.shape[1] // size, tokens.shape[2] // size
-    tokens = tokens.reshape(b, rows, size, columns, size, c).transpose(
-        2, 3
-    )  # (b, rows, columns, size, size, c)
+    tokens = tokens.reshape(b, rows, size, columns, size, c).transpose(2, 3)  # (b, rows, columns, size, size, c)
     return tokens.reshape(-1, size, size, c)
 
 
@@ -260,9 +256,7 @@ def window_unpartition(windows: Tensor, height: int, width: int) -> Tensor:
     """Undo `window_partition`: (b · windows, size, size, c) → (b, height, width, c)."""
     _, size, _, c = windows.shape
     rows, columns = -(-height // size), -(-width // size)
-    grid = windows.reshape(-1, rows, columns, size, size, c).transpose(
-        2, 3
-    )  # (b, rows, size, columns, size, c)
+    grid = windows.reshape(-1, rows, columns, size, size, c).transpose(2, 3)  # (b, rows, size, columns, size, c)
     return grid.reshape(-1, rows * size, columns * size, c)[:, :height, :width]
 
 
@@ -356,11 +350,7 @@ class VitDetPreTrainedModel(Model):
         deviation = self.config.initializer_range
         if isinstance(module, VitDetEmbeddings) and module.position_embeddings is not None:
             nn.init.trunc_normal_(module.position_embeddings, std=deviation)
-        elif (
-            isinstance(module, VitDetAttention)
-            and module.rel_pos_h is not None
-            and module.rel_pos_w is not None
-        ):
+        elif isinstance(module, VitDetAttention) and module.rel_pos_h is not None and module.rel_pos_w is not None:
             nn.init.trunc_normal_(module.rel_pos_h, std=deviation)
             nn.init.trunc_normal_(module.rel_pos_w, std=deviation)
         elif isinstance(module, VitDetResBottleneckBlock):

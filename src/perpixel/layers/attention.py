@@ -41,9 +41,7 @@ def relative_positions(table: Tensor, size: int) -> Tensor:
     return table[index[:, None] - index[None, :] + size - 1]  # (size, size, d)
 
 
-def position_scores(
-    query: Tensor, table_h: Tensor, table_w: Tensor, height: int, width: int
-) -> tuple[Tensor, Tensor]:
+def position_scores(query: Tensor, table_h: Tensor, table_w: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Scores of every query against every row and every column.
 
     Args:
@@ -61,9 +59,7 @@ def position_scores(
     rows = relative_positions(table_h, height).to(query.dtype)  # (h, h, d)
     columns = relative_positions(table_w, width).to(query.dtype)  # (w, w, d)
     by_row = torch.matmul(grid, rows.transpose(1, 2))  # (b·heads, h, w, h)
-    by_column = torch.matmul(grid.transpose(1, 2), columns.transpose(1, 2)).transpose(
-        1, 2
-    )  # (b·heads, h, w, w)
+    by_column = torch.matmul(grid.transpose(1, 2), columns.transpose(1, 2)).transpose(1, 2)  # (b·heads, h, w, w)
     return by_row.reshape(b, heads, n, height), by_column.reshape(b, heads, n, width)
 
 
@@ -136,9 +132,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=_bias(by_row, by_column))
 
 
-def _blocks_with_gradient(
-    query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor
-) -> Tensor:
+def _blocks_with_gradient(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
     n = query.shape[2]
     rows = _block_length(n, heads=query.shape[0] * query.shape[1])
     blocks = []

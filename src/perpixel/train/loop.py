@@ -71,9 +71,7 @@ def train(recipe: Recipe) -> Path:
         step += 1
         log.add(step, {"loss": float(loss.detach()), **terms, "rate": rate})
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            log.write(
-                {"step": step, "validation": validate(task, average.module, validation, accelerator.device)}
-            )
+            log.write({"step": step, "validation": validate(task, average.module, validation, accelerator.device)})
         if (step % recipe.save_every == 0 or step == recipe.steps) and accelerator.is_main_process:
             _save(output / CHECKPOINT, step, accelerator.unwrap_model(model), average, optimizer)
             task.save(average.module, output / "model")
@@ -117,9 +115,7 @@ def _loader(data: Dataset[Any], recipe: Recipe, workers: int) -> DataLoader[Any]
     return DataLoader(data, batch_size=recipe.batch_size, num_workers=workers, drop_last=False)
 
 
-def _save(
-    path: Path, step: int, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> None:
+def _save(path: Path, step: int, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
     state = {
         "step": step,
         "model": model.state_dict(),

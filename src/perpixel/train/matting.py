@@ -32,9 +32,7 @@ class MattingTask:
         self.recipe = recipe
         self.weights = {"known": 1.0, "unknown": 1.0, "laplacian": 1.0, "gradient": 1.0} | recipe.loss
         if len(self.weights) > 4:
-            raise ConfigError(
-                f"loss has {sorted(recipe.loss)}: the terms are known, unknown, laplacian, gradient"
-            )
+            raise ConfigError(f"loss has {sorted(recipe.loss)}: the terms are known, unknown, laplacian, gradient")
 
     def model(self) -> VitMatteForImageMatting:
         """A new model, started as the recipe says."""

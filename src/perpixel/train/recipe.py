@@ -94,9 +94,7 @@ def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the recipe {path}: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"the recipe {path} holds {type(values).__name__}: it must be a mapping of names to values"
-        )
+        raise ConfigError(f"the recipe {path} holds {type(values).__name__}: it must be a mapping of names to values")
     for change in changes or []:
         name, equals, text = change.partition("=")
         if not equals:

@@ -76,9 +76,7 @@ class VitMatteConfig(Config):
             raise ConfigError("backbone_kwargs goes with backbone: put its values into backbone_config")
         for name in ("use_pretrained_backbone", "use_timm_backbone"):
             if getattr(self, name) and self.backbone is None:
-                raise ConfigError(
-                    f"{name} is True but no backbone is named: set backbone to a checkpoint or a model"
-                )
+                raise ConfigError(f"{name} is True but no backbone is named: set backbone to a checkpoint or a model")
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-able values; a named backbone is written as the configuration it stands for."""

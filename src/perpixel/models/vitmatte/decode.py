@@ -54,9 +54,7 @@ def decode(
     return torch.stack(whole) if whole else pixel_values.new_zeros(0, 1, *pixel_values.shape[2:])
 
 
-def decode_one(
-    decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: Tensor, needed: Tensor | None
-) -> Tensor:
+def decode_one(decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: Tensor, needed: Tensor | None) -> Tensor:
     """`decode` for one image: (c, h, w) features and (4, H, W) pixels → (1, H, W)."""
     details = _details(decoder, pixels)
     blocks = [_fold(block.conv.conv, block.conv.batch_norm) for block in decoder.fusion_blocks]
@@ -104,15 +102,11 @@ def _details(decoder: VitMatteDetailCaptureModule, pixels: Tensor) -> list[Tenso
 
 
 def _empty(like: Tensor, channels: int, size: torch.Size) -> Tensor:
-    return torch.empty(
-        1, channels, *size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )
+    return torch.empty(1, channels, *size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _grow(tile: _Tile, height: int, width: int) -> _Tile:
-    return _Tile(
-        max(0, tile.top - 1), min(height, tile.bottom + 1), max(0, tile.left - 1), min(width, tile.right + 1)
-    )
+    return _Tile(max(0, tile.top - 1), min(height, tile.bottom + 1), max(0, tile.left - 1), min(width, tile.right + 1))
 
 
 def _fuse(x: Tensor, detail: Tensor, block: _Convolution, tile: _Tile) -> Tensor:

@@ -15,9 +15,7 @@ PYRAMID_LEVELS = 5
 FLATNESS = 0.01
 
 
-def matting_loss(
-    alphas: Tensor, labels: Tensor, unknown: Tensor, valid: Tensor | None = None
-) -> dict[str, Tensor]:
+def matting_loss(alphas: Tensor, labels: Tensor, unknown: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
     """Compare predicted with true alphas.
 
     Args:
@@ -103,9 +101,7 @@ def gradient_penalty(alphas: Tensor, labels: Tensor, unknown: Tensor) -> Tensor:
     """
     sobel = alphas.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     kernels = torch.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3)
-    predicted = functional.conv2d(
-        functional.pad(alphas, (1, 1, 1, 1), mode="replicate"), kernels
-    )  # (b, 2, h, w)
+    predicted = functional.conv2d(functional.pad(alphas, (1, 1, 1, 1), mode="replicate"), kernels)  # (b, 2, h, w)
     true = functional.conv2d(functional.pad(labels, (1, 1, 1, 1), mode="replicate"), kernels)
     values = (predicted - true).abs() + FLATNESS * predicted.abs()
     return _mean_where(values.sum(dim=1, keepdim=True), unknown)

@@ -217,9 +217,7 @@ class VitMatteForImageMatting(Model):
                 f"pixel_values has shape {tuple(pixel_values.shape)}: ViTMatte needs (batch, 4, height, width) with "
                 "height and width divisible by 16; the image processor pads to that"
             )
-        outputs = self.backbone(
-            pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True
-        )
+        outputs = self.backbone(pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True)
         features = outputs.feature_maps[-1]  # (b, c, H / 16, W / 16)
         if torch.is_grad_enabled() or self.training:
             alphas = self.decoder(features, pixel_values)
@@ -227,9 +225,7 @@ class VitMatteForImageMatting(Model):
             alphas = decode(self.decoder, features, pixel_values, needed)
         return alphas, outputs.hidden_states, outputs.attentions
 
-    def _estimate_mixed(
-        self, pixel_values: Tensor, sizes: list[tuple[int, int]], needed: Tensor | None
-    ) -> Tensor:
+    def _estimate_mixed(self, pixel_values: Tensor, sizes: list[tuple[int, int]], needed: Tensor | None) -> Tensor:
         b, _, height, width = pixel_values.shape
         parts = []
         for i, (h, w) in enumerate(sizes):
