@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from perpixel.errors import ConfigError
 
@@ -52,7 +52,7 @@ class AutoBackbone:
     [32, 32]
     """
 
-    def __init__(self) -> NoReturn:
+    def __init__(self) -> None:
         raise ConfigError("AutoBackbone is not built itself: call AutoBackbone.from_config or from_pretrained")
 
     @staticmethod
@@ -80,7 +80,8 @@ class AutoBackbone:
         """Read the config of a backbone without its weights.
 
         Args:
-            source: a local folder, an embedded model's name or a Hub id; a timm model's name with `use_timm_backbone`.
+            source: a local folder, an embedded model's name or a Hub id; with `use_timm_backbone` the name of
+                a timm model.
             use_timm_backbone: take `source` for the name of a timm model.
             revision: a branch, a tag or a commit on the Hub.
             token: an access token for private and gated models.
@@ -121,7 +122,8 @@ class AutoBackbone:
         """Build a backbone with the weights of a checkpoint, ready for inference.
 
         Args:
-            source: a local folder, an embedded model's name or a Hub id; a timm model's name with `use_timm_backbone`.
+            source: a local folder, an embedded model's name or a Hub id; with `use_timm_backbone` the name of
+                a timm model.
             use_timm_backbone: let timm build `source` and fetch its pretrained weights.
             revision: a branch, a tag or a commit on the Hub.
             token: an access token for private and gated models.
@@ -137,12 +139,11 @@ class AutoBackbone:
             "cache_dir": cache_dir,
             "local_files_only": local_files_only,
         }
-        config = AutoBackbone.config_from_pretrained(
-            source, use_timm_backbone=use_timm_backbone, **access, **overrides
-        )
+        config = AutoBackbone.config_from_pretrained(source, use_timm_backbone=use_timm_backbone, **access, **overrides)
         backbone_class = _row(config.model_type)[1]
         if use_timm_backbone:
-            from perpixel.backbones.timm import TimmBackbone
+            from perpixel.backbones.timm import TimmBackbone, TimmBackboneConfig
 
+            assert isinstance(config, TimmBackboneConfig)
             return TimmBackbone.from_timm(config, dtype=dtype, device=device)
         return backbone_class.from_pretrained(source, config=config, **access, dtype=dtype, device=device)

@@ -13,8 +13,9 @@ from perpixel.models.base import Config, Model
 class BackboneConfig(Config):
     """A config with stages, of which `out_features` (names) or `out_indices` (positions) choose some.
 
-    A subclass sets `self.stage_names` in its `__post_init__` and then calls this one. Both choices always agree:
-    setting one changes the other. With neither, the last stage comes out. Negative indices count from the end.
+    A subclass sets `self.stage_names` in its `__post_init__` and then calls this one. Both choices always
+    agree: setting one changes the other. With neither, the last stage comes out. Negative indices count from
+    the end.
 
     Attributes:
         out_features: names out of `stage_names`, in their order.
@@ -53,7 +54,8 @@ class BackboneConfig(Config):
             indices = [stages.index(name) for name in features]
         elif features != [stages[index] for index in indices]:
             raise ConfigError(
-                f"out_features {features} and out_indices {indices} choose different stages of {stages}: give one"
+                f"out_features {features} and out_indices {indices} choose different stages of {stages}: "
+                "give one of them"
             )
         self.__dict__.update(out_features=features, out_indices=indices, _aligned=True)
 
@@ -61,29 +63,26 @@ class BackboneConfig(Config):
     def _resolve_overrides(cls, fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
         if "out_features" in overrides or "out_indices" in overrides:
             # The file's choice gives way as a whole, it would contradict the caller's.
-            fields = {
-                key: value for key, value in fields.items() if key not in ("out_features", "out_indices")
-            }
+            fields = {key: value for key, value in fields.items() if key not in ("out_features", "out_indices")}
         return {**fields, **overrides}
 
 
-def _check_features(features: Any, stages: list[str]) -> list[str]:
-    if not isinstance(features, list | tuple):
-        raise ConfigError(f"out_features is {features!r}: give a list of names out of {stages}")
-    features = list(features)
+def _check_features(given: Any, stages: list[str]) -> list[str]:
+    if not isinstance(given, list | tuple):
+        raise ConfigError(f"out_features is {given!r}: give a list of names out of {stages}")
+    features: list[str] = list(given)
     if unknown := [name for name in features if name not in stages]:
         raise ConfigError(f"out_features {unknown} are no stages of this backbone: choose out of {stages}")
     if features != (ordered := [name for name in stages if name in features]):
-        raise ConfigError(
-            f"out_features {features} has to be in the backbone's order, each once: give {ordered}"
-        )
+        raise ConfigError(f"out_features {features} has to be in the backbone's order, each once: give {ordered}")
     return features
 
 
-def _check_indices(indices: Any, stages: list[str]) -> list[int]:
-    if not isinstance(indices, list | tuple):
-        raise ConfigError(f"out_indices is {indices!r}: give a list of positions in {stages}")
-    indices, count = list(indices), len(stages)
+def _check_indices(given: Any, stages: list[str]) -> list[int]:
+    if not isinstance(given, list | tuple):
+        raise ConfigError(f"out_indices is {given!r}: give a list of positions in {stages}")
+    indices: list[int] = list(given)
+    count = len(stages)
     if wrong := [index for index in indices if not -count <= index < count]:
         raise ConfigError(f"out_indices {wrong} are outside the {count} stages: choose from 0 to {count - 1}")
     positive = [index % count for index in indices]

@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The figures that were measured for the embedded weights (`metrics.json` beside them), empty without."""
+        """What was measured with the embedded weights (`metrics.json` beside them), empty without."""
         try:
             values = json.loads((self.path / "metrics.json").read_text("utf-8")) if self.path else {}
         except (OSError, ValueError):

@@ -1,8 +1,8 @@
 """Names of parameters in other files, and the Hugging Face names that perpixel's models use.
 
-A Hugging Face checkpoint needs no map. These do: the ViTMatte authors' own files (github.com/hustvl/ViTMatte, built
-on detectron2), the names that transformers 5 uses in memory for ViT, and the prefixes and suffixes that training
-tools and old converters leave behind.
+A Hugging Face checkpoint needs no map. These do: the ViTMatte authors' own files (github.com/hustvl/ViTMatte,
+built on detectron2), the names that transformers 5 uses in memory for ViT, and the prefixes and suffixes that
+training tools and old converters leave behind.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def detect_layout(keys: Collection[str]) -> Layout:
 def to_hugging_face_names(state: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
     """Rename the tensors of a checkpoint to the names that a model has.
 
-    A name that the model has is never touched. So is one that no rule makes fit, it shows up as unexpected later.
+    A name that the model has is never touched, nor one that no rule makes fit: that one turns up as unexpected.
 
     Args:
         state: the checkpoint's tensors.
@@ -69,15 +69,13 @@ def to_hugging_face_names(state: Mapping[str, Tensor], own: Collection[str]) -> 
             keys = [key.removeprefix(wrapper) for key in keys]
     layout = detect_layout(keys)
     rules = _VITMATTE_AUTHORS if layout == "vitmatte-authors" else _VIT_IN_TRANSFORMERS_5
-    # Without its "vit." or "backbone." prefix a name may still have to gain or lose one: judge the tail alone.
+    # A name may still have to gain or lose a prefix such as "vit.": judge the tail alone.
     tails = {tail for key in own for tail in _tails(key)}
     renamed: dict[str, Tensor] = {}
     for key, tensor in zip(keys, state.values(), strict=True):
         new = _rename(key, own, tails, rules)
         if new in renamed:
-            raise CheckpointError(
-                f"the checkpoint holds {new} twice, under old and new names: keep one of them"
-            )
+            raise CheckpointError(f"the checkpoint holds {new} twice, under old and new names: keep one of them")
         renamed[new] = tensor
     return renamed
 
@@ -102,7 +100,7 @@ def _known(key: str, tails: set[str]) -> bool:
 
 def _tails(key: str) -> tuple[str, ...]:
     """Return the name and the name without its first part."""
-    head, _, rest = key.partition(".")
+    _, _, rest = key.partition(".")
     return (key, rest) if "." in rest else (key,)
 
 
@@ -130,7 +128,7 @@ def _vitmatte_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     depth = 1 + max(int(key.split(".")[2]) for key in shapes if key.startswith("backbone.blocks."))
     relative = [shapes.get(f"backbone.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
     residual = [i for i in range(depth) if f"backbone.blocks.{i}.residual.conv1.weight" in shapes]
-    # A block's relative positions span 2·side - 1: a window's side in windowed blocks, the image's in global ones.
+    # A block's relative positions span 2·side - 1: the side of a window, or of the image in global blocks.
     sides = [(shape[0] + 1) // 2 if shape else 0 for shape in relative]
     windowed = [i for i in range(depth) if sides[i] < max(sides)]
     head = next(shape[1] for shape in relative if shape) if any(relative) else 64

@@ -1,4 +1,4 @@
-"""Finding and reading checkpoints: a local folder or file, an embedded model's name, or a Hub id, in that order.
+"""Finding and reading checkpoints: a local folder or file, else an embedded model's name, else a Hub id.
 
 Nothing here runs code from a file: safetensors where there is one, otherwise `torch.load(weights_only=True)`.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import zipfile
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from perpixel.errors import CheckpointError
 from perpixel.hub.catalog import embedded_folder
@@ -58,9 +61,7 @@ def find_file(
     if folder is not None:
         if not (folder / filename).is_file():
             held = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-            raise _MissingFileError(
-                f"{folder} has no {filename} (it holds {held}): give the folder of a checkpoint"
-            )
+            raise _MissingFileError(f"{folder} has no {filename} (it holds {held}): give the folder of a checkpoint")
         return folder / filename
     return _download(str(source), filename, revision, token, cache_dir, local_files_only)
 
@@ -96,8 +97,8 @@ def load_state_dict(
 ) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, on the CPU, as stored and under the names of the file.
 
-    Looks for `model.safetensors`, its shards, `pytorch_model.bin` and its shards. The memory is mapped from the file
-    where the format allows. The arguments are `find_file`'s; `source` may also be a weights file itself.
+    Looks for `model.safetensors`, its shards, `pytorch_model.bin` and its shards. The memory is mapped from
+    the file where the format allows. The arguments are `find_file`'s; `source` may also be a weights file itself.
 
     Raises:
         CheckpointError: nothing there, a broken file, or one that wants to run code.
@@ -135,7 +136,7 @@ def _find_weights(source: Source, access: dict[str, Any]) -> Path:
         except _MissingFileError:
             continue
         except _NotCachedError as error:
-            # Without a network another of these files may still be in the cache; do not wait for a reply again.
+            # Another of these files may be in the cache; do not wait for the network again.
             offline = offline or error
             access = {**access, "local_files_only": True}
     if offline is not None:
@@ -172,11 +173,18 @@ def _download(
     cache_dir: Source | None,
     local_files_only: bool,
 ) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub import errors as hub
 
     where = f"{repo}@{revision}" if revision else repo
     fetch = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
+    reached = "cannot be reached"
+    if constants.HF_HUB_OFFLINE:
+        reached = "was not asked (HF_HUB_OFFLINE is set)"
+    elif local_files_only:
+        reached = "was not asked (local_files_only)"
+    elif _no_network(constants.ENDPOINT):
+        local_files_only = True
     try:
         return Path(
             hf_hub_download(
@@ -184,32 +192,28 @@ def _download(
                 filename,
                 revision=revision,
                 token=token,
-                cache_dir=cache_dir,
+                cache_dir=Path(cache_dir) if cache_dir is not None else None,
                 local_files_only=local_files_only,
             )
         )
     except hub.GatedRepoError as error:
         raise CheckpointError(
-            f"{where} is gated: accept its terms at https://huggingface.co/{repo}, then `hf auth login` or give token="
+            f"{where} is gated: accept its terms at https://huggingface.co/{repo}, then run `hf auth login` "
+            "or give token="
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"there is no {repo} on the Hub, or it is private, and no such folder here: check the spelling, or "
-            "`hf auth login` / token= for a private one"
+            f"there is no {repo} on the Hub, or it is private, and no such folder here: check the spelling; "
+            "for a private one run `hf auth login` or give token="
         ) from error
     except hub.RevisionNotFoundError as error:
-        raise CheckpointError(
-            f"{repo} has no revision {revision!r}: give a branch, tag or commit of it"
-        ) from error
+        raise CheckpointError(f"{repo} has no revision {revision!r}: give a branch, tag or commit of it") from error
     except hub.HFValidationError as error:
-        raise CheckpointError(
-            f"{repo!r} is neither a folder here nor a Hub id: {_first_line(error)}"
-        ) from error
+        raise CheckpointError(f"{repo!r} is neither a folder here nor a Hub id: {_first_line(error)}") from error
     except hub.LocalEntryNotFoundError as error:
         raise _NotCachedError(
-            f"{where} is not on this machine ({filename} is not in the cache) and the Hub "
-            f"{'was not asked' if local_files_only else 'cannot be reached'}: with a network run `{fetch}` once "
-            "(offline: copy its folder here and give that path; check that HF_HUB_OFFLINE is not set)"
+            f"{where} is not on this machine ({filename} is not in the cache) and the Hub {reached}: run "
+            f"`{fetch}` once with a network, or copy its folder here and give that path"
         ) from error
     except hub.EntryNotFoundError as error:
         raise _MissingFileError(f"{where} has no {filename}: choose another model or revision") from error
@@ -220,6 +224,18 @@ def _download(
         ) from error
 
 
+def _no_network(endpoint: str) -> bool:
+    """Whether the Hub's name cannot be looked up; huggingface_hub would retry for half a minute."""
+    address = urlsplit(endpoint)
+    if getproxies().get(address.scheme) or not address.hostname:
+        return False  # the proxy looks the name up
+    try:
+        socket.getaddrinfo(address.hostname, address.port or address.scheme)
+    except OSError:
+        return True
+    return False
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".:")
 
@@ -227,37 +243,25 @@ def _first_line(error: BaseException) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _JSON_LIMIT:
-            raise CheckpointError(
-                f"{path} is larger than {_JSON_LIMIT >> 20} MiB: this is no file of a checkpoint"
-            )
+            raise CheckpointError(f"{path} is larger than {_JSON_LIMIT >> 20} MiB: this is no file of a checkpoint")
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is not readable JSON ({_first_line(error)}): download it again"
-        ) from error
+        raise CheckpointError(f"{path} is not readable JSON ({_first_line(error)}): download it again") from error
     if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path} holds a JSON {type(values).__name__} instead of an object: download it again"
-        )
+        raise CheckpointError(f"{path} holds a JSON {type(values).__name__} instead of an object: download it again")
     return values
 
 
 def _shard_names(index: Path) -> list[str]:
     places = _read_json(index).get("weight_map")
-    if (
-        not isinstance(places, dict)
-        or not places
-        or not all(isinstance(name, str) for name in places.values())
-    ):
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise CheckpointError(f"{index} has no weight_map of names to files: download it again")
     names = sorted(set(places.values()))
     for name in names:
         # A file name only: an index may not reach outside its own folder.
         plain = name == PurePosixPath(name).name == PureWindowsPath(name).name and name not in (".", "..")
         if not plain or not name.endswith(_SUFFIXES):
-            raise CheckpointError(
-                f"{index} names the shard {name!r}, which is no plain weights file: do not trust it"
-            )
+            raise CheckpointError(f"{index} names the shard {name!r}, which is no plain weights file: do not trust it")
     return names
 
 
@@ -289,9 +293,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             with zipfile.ZipFile(path) as archive:
                 # torch stores tensors as they are. A compressed entry could unpack to any size.
                 if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise CheckpointError(
-                        f"{path} is compressed, which torch.save never does: do not trust it"
-                    )
+                    raise CheckpointError(f"{path} is compressed, which torch.save never does: do not trust it")
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except CheckpointError:
         raise

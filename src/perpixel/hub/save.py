@@ -50,7 +50,7 @@ def save_state_dict(
     Args:
         state: the tensors by name.
         folder: made if it is not there.
-        max_shard_size: the largest file, in bytes or for instance "5GB"; a single larger tensor gets its own file.
+        max_shard_size: the largest file, in bytes or for instance "5GB"; a larger tensor gets its own file.
 
     Returns:
         The files that were written.
@@ -68,11 +68,7 @@ def save_state_dict(
         size += count
         total += count
     count = len(shards)
-    names = (
-        [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
-        if count > 1
-        else [WEIGHTS_NAME]
-    )
+    names = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)] if count > 1 else [WEIGHTS_NAME]
     for name, shard in zip(names, shards, strict=True):
         _write_tensors(folder / name, shard)
     if count > 1:

@@ -1,7 +1,7 @@
 """The base of every configuration and of every model: reading, building, saving.
 
-A model's parameter names equal those of the Hugging Face checkpoint, so a file loads without a key map. Files are
-the usual ones: `config.json` beside `model.safetensors` (or its shards, or an older `pytorch_model.bin`).
+A model's parameter names equal those of the Hugging Face checkpoint, so a file loads without a key map. The
+files are the usual ones: `config.json` beside `model.safetensors` (or its shards, or `pytorch_model.bin`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import re
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -20,10 +18,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from perpixel.errors import CheckpointError, ConfigError, PerpixelWarning
+from perpixel.errors import CheckpointError, ConfigError
 from perpixel.hub.keymaps import to_hugging_face_names
 from perpixel.hub.load import load_json, load_state_dict
 from perpixel.hub.save import push_folder, save_state_dict, write_json
+from perpixel.models.checkpoint import check_fit, fit_prefix
 from perpixel.models.fields import check_types, nearest, plain
 
 CONFIG_NAME = "config.json"
@@ -34,10 +33,10 @@ Source = str | PathLike[str]
 class Config:
     """The numbers that define a model, read from and written to `config.json`.
 
-    A subclass is a dataclass with a `model_type`; its fields carry transformers' names and defaults. Tuples become
-    lists, so that a config equals itself after a round trip through JSON. A keyword that does not exist raises
-    `ConfigError`; a key that does not exist in a file that is read is kept in `extras` and written back, because
-    other versions of transformers write other keys.
+    A subclass is a dataclass with a `model_type`; its fields carry transformers' names and defaults. Tuples
+    become lists, so that a config equals itself after a round trip through JSON. A keyword that does not
+    exist raises `ConfigError`; an unknown key of a file is kept in `extras` and written back, because other
+    versions of transformers write other keys.
 
     Attributes:
         output_attentions: return the attention weights unless the call says otherwise.
@@ -57,7 +56,7 @@ class Config:
     dtype: str | None = field(default=None, kw_only=True, compare=False)
     extras: dict[str, Any] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102
         # Here and not in __post_init__, so that no subclass computes with a wrong name or type first.
         known = cls.field_names()
         for name in kwargs:
@@ -110,15 +109,13 @@ class Config:
 
     @classmethod
     def _resolve_overrides(cls, fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-        """Join the file's fields with the caller's; a class whose fields depend on each other decides here."""
+        """Join the file's fields with the caller's; where fields depend on each other, a class decides."""
         return {**fields, **overrides}
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as plain lists, dicts, strings and numbers, with `model_type`."""
         values = {
-            item.name: plain(getattr(self, item.name))
-            for item in dataclasses.fields(self)
-            if item.name != "extras"
+            item.name: plain(getattr(self, item.name)) for item in dataclasses.fields(self) if item.name != "extras"
         }
         for name in ("architectures", "dtype"):
             if values[name] is None:
@@ -143,7 +140,7 @@ class Config:
         """Read `config.json` from a folder, an embedded model's name or a Hub id.
 
         Args:
-            source: a local folder, a name that `perpixel models` lists, or a Hub id such as "hustvl/vitmatte-small".
+            source: a local folder, a name that `perpixel models` lists, or a Hub id.
             revision: a branch, a tag or a commit on the Hub.
             token: an access token for private and gated models.
             cache_dir: where downloads are kept.
@@ -162,12 +159,11 @@ class Config:
 
     @classmethod
     def _select(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Pick this class's part of a larger model's config: a ViTMatte checkpoint also holds a VitDet config."""
+        """Pick this class's part of a larger config: that of ViTMatte also holds one of VitDet."""
         nested = values.get("backbone_config")
-        if values.get("model_type") != cls.model_type and isinstance(nested, dict):
-            if nested.get("model_type") == cls.model_type:
-                return nested
-        return values
+        if not isinstance(nested, dict) or values.get("model_type") == cls.model_type:
+            return values
+        return nested if nested.get("model_type") == cls.model_type else values
 
     def save_pretrained(self, folder: Source) -> None:
         """Write `config.json` into `folder`, which is made if it is not there."""
@@ -196,9 +192,9 @@ class Config:
 class Model(nn.Module):
     """The base of every model.
 
-    A subclass names its `config_class` and calls `super().__init__(config)` first and `self.post_init()` last. Its
-    constructor must also run under `torch.device("meta")`, where tensors have no values: numbers such as a schedule
-    of drop rates are computed in plain Python, never with `.item()`.
+    A subclass names its `config_class` and calls `super().__init__(config)` first and `self.post_init()` last.
+    Its constructor must also run under `torch.device("meta")`, where tensors have no values: numbers such as
+    a schedule of drop rates are computed in plain Python, never with `.item()`.
     """
 
     config_class: ClassVar[type[Config]]
@@ -212,8 +208,9 @@ class Model(nn.Module):
         super().__init__()
         if not isinstance(config, self.config_class):
             raise ConfigError(
-                f"{type(self).__name__} needs a {self.config_class.__name__}, got {type(config).__name__}: build one "
-                f"with {self.config_class.__name__}(), or load weights with {type(self).__name__}.from_pretrained(…)"
+                f"{type(self).__name__} needs a {self.config_class.__name__}, got {type(config).__name__}: "
+                f"build one with {self.config_class.__name__}(), or load weights with "
+                f"{type(self).__name__}.from_pretrained(…)"
             )
         self.config: Any = config
 
@@ -287,15 +284,15 @@ class Model(nn.Module):
             token: an access token for private and gated models.
             cache_dir: where downloads are kept.
             local_files_only: never ask the network.
-            dtype: the type of the floating-point weights, for instance `torch.bfloat16`; None is float32 whatever
-                the file holds, "auto" is as stored.
+            dtype: the type of the floating-point weights, for instance `torch.bfloat16`; None is float32
+                whatever the file holds, "auto" is as stored.
             device: where the model goes; None is the CPU.
-            strict: raise where keys are missing or unexpected. Otherwise the missing ones keep their starting values,
-                with a warning. A wrong shape always raises.
+            strict: raise where keys are missing or unexpected. Otherwise the missing ones keep their starting
+                values, with a warning. A wrong shape always raises.
             config_overrides: fields of the config to change.
 
         Raises:
-            CheckpointError: there is no such checkpoint, it cannot be read, or its tensors do not fit the model.
+            CheckpointError: there is no such checkpoint, it cannot be read, or its tensors do not fit.
             ConfigError: the config is not one of this model's.
         """
         access: dict[str, Any] = {
@@ -317,16 +314,22 @@ class Model(nn.Module):
         with torch.device("meta"):
             model = cls(config)
         state = load_state_dict(source, **access) if state is None else state
-        state = to_hugging_face_names(state, model.state_dict().keys())
-        state = cls._fit_prefix(state, model.state_dict().keys())
-        missing = cls._check_fit(model, state, source=source, strict=strict)
-        if missing or _has_unsaved_buffers(model):
-            # Values that come only from the constructor need one that ran on a real device.
-            model = cls(config)
         own = model.state_dict()
+        state = to_hugging_face_names(state, own.keys())
+        state = fit_prefix(state, own, cls.base_model_prefix)
+        missing = check_fit(
+            state,
+            own,
+            where=f"{source} does not fit {cls.__name__}",
+            may_be_unexpected=cls._keys_to_ignore_on_load_unexpected if strict else (".*",),
+            may_be_missing=cls._keys_to_ignore_on_load_missing if strict else (".*",),
+        )
+        if missing or any(module._non_persistent_buffers_set for module in model.modules()):
+            # What only the constructor can compute needs one that ran on a real device.
+            model = cls(config)
         state = {key: _cast(tensor, target) for key, tensor in state.items() if key in own}
         model.load_state_dict(state, strict=False, assign=True)
-        if isinstance(target, torch.dtype):
+        if target is not None:
             model.to(target)
         return model.to(device).eval()
 
@@ -347,60 +350,6 @@ class Model(nn.Module):
     def _infer_config(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Return the config's fields from an original author's file, where its layout is known."""
         return None
-
-    @classmethod
-    def _fit_prefix(cls, state: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
-        """Add or take away the name under which larger models hold this one ("vit." in a classifier)."""
-        prefix = f"{cls.base_model_prefix}."
-        if prefix == ".":
-            return state
-        ours = any(key.startswith(prefix) for key in own)
-        theirs = any(key.startswith(prefix) for key in state)
-        if theirs and not ours:
-            return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-        if ours and not theirs:
-            known = set(own)
-            return {prefix + key if prefix + key in known else key: tensor for key, tensor in state.items()}
-        return state
-
-    @classmethod
-    def _check_fit(
-        cls, model: nn.Module, state: dict[str, Tensor], *, source: Source, strict: bool
-    ) -> list[str]:
-        """Return the missing keys; raise where the checkpoint does not fit."""
-        own = model.state_dict()
-        missing = [key for key in own if key not in state]
-        unexpected = [
-            key
-            for key in state
-            if key not in own and not _matches(key, cls._keys_to_ignore_on_load_unexpected)
-        ]
-        shapes = [
-            f"{key} is {_shape(state[key])} in the checkpoint and {_shape(own[key])} in the model"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
-        ]
-        new = [key for key in missing if not strict or _matches(key, cls._keys_to_ignore_on_load_missing)]
-        absent = [key for key in missing if key not in new]
-        if not strict:
-            unexpected = []
-        if absent or unexpected or shapes:
-            parts = [
-                _listing("missing", absent),
-                _listing("unexpected", unexpected),
-                _listing("mis-shaped", shapes),
-            ]
-            raise CheckpointError(
-                f"{source} does not fit {cls.__name__}: {'; '.join(part for part in parts if part)}. "
-                "Check that the config belongs to these weights and that the file is whole"
-            )
-        if new:
-            warnings.warn(
-                f"{source} has no weights for {_listing('', new).strip()}: they start fresh, train them before use",
-                PerpixelWarning,
-                stacklevel=4,
-            )
-        return missing
 
     # Saving
 
@@ -457,22 +406,3 @@ def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-
-def _has_unsaved_buffers(model: nn.Module) -> bool:
-    return any(module._non_persistent_buffers_set for module in model.modules())
-
-
-def _matches(key: str, patterns: Iterable[str]) -> bool:
-    return any(re.search(pattern, key) for pattern in patterns)
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a scalar"
-
-
-def _listing(kind: str, keys: list[str], limit: int = 10) -> str:
-    if not keys:
-        return ""
-    more = f", … and {len(keys) - limit} more" if len(keys) > limit else ""
-    return f"{len(keys)} {kind} ({', '.join(keys[:limit])}{more})"

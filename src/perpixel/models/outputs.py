@@ -1,7 +1,7 @@
 """What the models return: dataclasses that can also be read like a tuple or like a dict.
 
-Fields that are None do not exist for `len`, iteration, indices and keys, so `output[0]` is the first thing that
-was really computed (the loss when labels were given, otherwise the prediction), as people who come from
+Fields that are None do not exist for `len`, iteration, indices and keys, so `output[0]` is the first thing
+that was really computed (the loss when labels were given, otherwise the prediction), as people who come from
 transformers expect.
 """
 
