@@ -6,15 +6,9 @@ import io
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
-
-
-def full_value(pixels: Pixels) -> int:
-    """The value of white, or of an opaque alpha: 255, 65535, or 1 for floats."""
-    return {"uint8": 255, "uint16": 65535}.get(pixels.dtype.name, 1)
+from perpixel.images.depth import Pixels
 
 
 def profile_space(icc_profile: bytes | None) -> Literal["rgb", "grey", "cmyk", "other"] | None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel.errors import InputError
-from perpixel.images.colour import full_value, grey_to_srgb, profile_space, to_srgb
+from perpixel.images.colour import grey_to_srgb, profile_space, to_srgb
 from perpixel.images.deep import Decoded, decode_png16, decode_tiff, png_bit_depth
+from perpixel.images.depth import Pixels, full_value
 from perpixel.images.files import Source, check_size, damaged, identify, open_source, unrecognised
 
 if TYPE_CHECKING:
@@ -216,7 +217,12 @@ def _tensor_to_array(tensor: torch.Tensor, what: str) -> NDArray[Any]:
     return array
 
 
-def _from_array(array: NDArray[Any], what: str) -> Decoded:
+def checked_array(array: NDArray[Any], what: str) -> Pixels:
+    """(h, w), (h, w, 3) or (h, w, 4) as uint8, uint16, or float32 in [0, 1], never the caller's own memory.
+
+    Raises:
+        InputError: another shape or dtype, no pixel, or floats outside [0, 1].
+    """
     shape = "×".join(map(str, array.shape))
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         moved = array.ndim == 3 and array.shape[0] in (1, 3, 4)
@@ -224,18 +230,23 @@ def _from_array(array: NDArray[Any], what: str) -> Decoded:
         raise InputError(f"the {what} has shape {shape}, and (h, w) or (h, w, 1, 3 or 4) is needed: {mend}")
     if array.size == 0:
         raise InputError(f"the {what} has shape {shape}: an image needs at least one pixel")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]  # (h, w)
     if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype.kind == "f":
-        array = unit_range(array, what)
-    elif array.dtype in (np.uint8, np.uint16):
-        array = np.array(array, dtype=array.dtype.newbyteorder("="))  # a copy: the caller's array may change
-    else:
-        raise InputError(
-            f"the {what} is an array of {array.dtype}, and uint8, uint16, bool or floats from 0 to 1 are "
-            "needed: convert it, for instance by .astype(np.uint8) for values from 0 to 255"
-        )
-    if array.ndim == 2 or array.shape[2] == 1:
-        return Decoded(array.reshape(array.shape[:2]))
-    alpha = array[..., 3] if array.shape[2] == 4 else None
-    return _finish(Decoded(array[..., :3], alpha), what, managed=False)
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype.kind == "f":
+        return unit_range(array, what)
+    if array.dtype in (np.uint8, np.uint16):
+        return np.array(array, dtype=array.dtype.newbyteorder("="))
+    raise InputError(
+        f"the {what} is an array of {array.dtype}, and uint8, uint16, bool or floats from 0 to 1 are "
+        "needed: convert it, for instance by .astype(np.uint8) for values from 0 to 255"
+    )
+
+
+def _from_array(array: NDArray[Any], what: str) -> Decoded:
+    pixels = checked_array(array, what)
+    alpha = pixels[..., 3] if pixels.ndim == 3 and pixels.shape[2] == 4 else None
+    if alpha is not None and bool((alpha >= full_value(alpha)).all()):
+        alpha = None
+    return Decoded(pixels if pixels.ndim == 2 else pixels[..., :3], alpha)

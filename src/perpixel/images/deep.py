@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from perpixel.errors import InputError
-from perpixel.images.colour import Pixels
+from perpixel.images.depth import Pixels
 from perpixel.images.files import Source, check_size, damaged
 
 _MINISWHITE, _MINISBLACK, _RGB = 0, 1, 2

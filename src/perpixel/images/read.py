@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import PerpixelWarning
-from perpixel.images.colour import Pixels, full_value
 from perpixel.images.decode import ImageLike, decode
 from perpixel.images.deep import Decoded
+from perpixel.images.depth import to_float, to_uint8, to_uint16
 from perpixel.images.files import MAX_PIXELS
 
 __all__ = ["MAX_PIXELS", "ImageLike", "Photo", "read_mask", "read_photo", "read_trimap"]
@@ -52,12 +52,12 @@ class Photo:
     @property
     def rgb8(self) -> NDArray[np.uint8]:
         """(h, w, 3), uint8."""
-        return _to_uint8(self.pixels)
+        return to_uint8(self.pixels)
 
     @property
     def rgb_float(self) -> NDArray[np.float32]:
         """(h, w, 3), float32 in [0, 1]."""
-        return _to_float(self.pixels)
+        return to_float(self.pixels)
 
     def __repr__(self) -> str:
         bits = 8 * self.pixels.dtype.itemsize
@@ -92,10 +92,10 @@ def read_photo(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Photo:
     decoded = decode(source, max_pixels=max_pixels, managed=True)
     pixels: Any = decoded.pixels
     if pixels.dtype == np.float32:
-        pixels = np.rint(pixels * np.float32(65535)).astype(np.uint16)
+        pixels = to_uint16(pixels)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)  # (h, w, 3)
-    alpha = None if decoded.alpha is None else _to_float(decoded.alpha)
+    alpha = None if decoded.alpha is None else to_float(decoded.alpha)
     path = Path(source) if isinstance(source, (str, os.PathLike)) else None
     return Photo(np.ascontiguousarray(pixels), alpha, decoded.icc_profile, path)
 
@@ -119,7 +119,7 @@ def read_mask(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     """
     decoded = decode(source, max_pixels=max_pixels, managed=False, what="mask")
     if decoded.alpha is not None:
-        return _to_float(decoded.alpha)
+        return to_float(decoded.alpha)
     if decoded.pixels.dtype != np.float32 and int(decoded.pixels.max()) == 1:
         warnings.warn(
             "the mask's largest value is 1, so it is taken as 0 and 1: pass bool, or 0 and 255, to be sure",
@@ -158,30 +158,15 @@ def read_trimap(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
         decoded = Decoded(pixels.astype(np.uint8))
     if decoded.pixels.dtype == np.uint8 and decoded.pixels.ndim == 2:
         return np.ascontiguousarray(decoded.pixels)
-    return _to_uint8(_grey(decoded))
+    return to_uint8(_grey(decoded))
 
 
 def _grey(decoded: Decoded) -> NDArray[np.float32]:
     """(h, w) in [0, 1]; grey stored as RGB stays exact."""
     pixels = decoded.pixels
     if pixels.ndim == 2:
-        return _to_float(pixels)
+        return to_float(pixels)
     red = pixels[..., 0]
     if np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2]):
-        return _to_float(red)
-    return np.asarray(_to_float(pixels) @ np.array(_LUMINANCE, np.float32), np.float32).clip(0, 1)
-
-
-def _to_float(pixels: Pixels) -> NDArray[np.float32]:
-    if pixels.dtype == np.float32:
-        return np.ascontiguousarray(pixels, np.float32)
-    return np.divide(pixels, np.float32(full_value(pixels)), dtype=np.float32)
-
-
-def _to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.uint8, copy=False)
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    scaled: Any = pixels * np.float32(255) + np.float32(0.5)
-    return np.floor(scaled).astype(np.uint8)
+        return to_float(red)
+    return np.asarray(to_float(pixels) @ np.array(_LUMINANCE, np.float32), np.float32).clip(0, 1)
