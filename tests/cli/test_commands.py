@@ -1,6 +1,7 @@
 """The commands, with the tasks replaced by something fast: what they are asked, written and reported."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,8 @@ def task(monkeypatch):
     for name in ("cutout", "matte"):
         monkeypatch.setitem(vars(perpixel), name, recorder)
     monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda: None)
+    loader = SimpleNamespace(load_matting_model=lambda model, device: f"{model} on {device}")
+    monkeypatch.setitem(sys.modules, "perpixel.tasks.matting", loader)
     return recorder
 
 
@@ -73,8 +76,7 @@ def test_every_hint_reaches_the_task(task, folder):
         "box": (1, 0, 5, 3),
         "points": [(2, 1), (3, 1)],
         "background_points": [(0, 0)],
-        "model": "some/model",
-        "device": "cpu",
+        "model": "some/model on cpu",
         "max_memory": "2GB",
     }
     assert Path("a-cutout.png").read_text() == "cutout"

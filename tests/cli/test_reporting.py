@@ -18,7 +18,7 @@ def test_the_bar_shows_on_a_terminal_and_leaves_stdout_alone(monkeypatch, capsys
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with reporting._progress(2) as advance:
-        print("a line of JSON")
+        sys.stdout.write("a line of JSON\n")
         advance()
         advance()
     assert re.search(r"2/2", terminal.getvalue())

@@ -21,9 +21,7 @@ Model = Annotated[
     str | None,
     typer.Option(help="A Hub id or a local folder, instead of the embedded model.", show_default=False),
 ]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, mps …; the best there is when not given.", show_default=False)
-]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the processor when not given.", show_default=False)]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)
 ]

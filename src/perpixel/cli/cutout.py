@@ -63,7 +63,10 @@ def cutout(
         raise UsageError("--background-point alone does not tell the subject: add --point or --box")
     given.check_hint(trimap or mask, len(sources))
     outputs = place(sources, output, "cutout")
-    perpixel.tune_allocator()
+    perpixel.tune_allocator()  # before torch is imported
+    from perpixel.tasks.matting import load_matting_model
+
+    network = load_matting_model(model, device)
 
     def work(image: Path, target: Path) -> Done:
         result = perpixel.cutout(
@@ -73,8 +76,7 @@ def cutout(
             box=corners,
             points=points or None,
             background_points=outside or None,
-            model=model,
-            device=device,
+            model=network,
             max_memory=max_memory,
         )
         if background is None:

@@ -64,14 +64,10 @@ def place(sources: Sequence[Source], output: str | None, ending: str) -> list[Pa
         OutputError: the folder to write in does not exist or cannot be made.
     """
     folder = Path(output) if output else None
-    is_file = bool(
-        folder and folder.suffix and not folder.is_dir() and not str(output).endswith(("/", os.sep))
-    )
+    is_file = bool(folder and folder.suffix and not folder.is_dir() and not str(output).endswith(("/", os.sep)))
     if folder is not None and is_file:
         if len(sources) > 1 or sources[0].folder is not None:
-            raise UsageError(
-                f"{len(sources)} pictures do not fit into one file, {output}: give a folder, -o out/"
-            )
+            raise UsageError(f"{len(sources)} pictures do not fit into one file, {output}: give a folder, -o out/")
         places = [folder]
     elif folder is not None:
         places = [folder / f"{source.path.stem}.png" for source in sources]
@@ -85,8 +81,7 @@ def place(sources: Sequence[Source], output: str | None, ending: str) -> list[Pa
             raise UsageError(f"{place_} is an input and would be overwritten: give another place with -o")
         if place_ in writer:
             raise UsageError(
-                f"{writer[place_]} and {source.path} would both become {place_}: "
-                "do them apart, each with its own -o"
+                f"{writer[place_]} and {source.path} would both become {place_}: do them apart, each with its own -o"
             )
         writer[place_] = source.path
     for parent in {place_.parent for place_ in places}:
@@ -132,8 +127,6 @@ def _ready(folder: Path, make: bool) -> None:
         if make:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {folder} ({error.strerror}): give another place with -o"
-        ) from error
+        raise OutputError(f"cannot make the folder {folder} ({error.strerror}): give another place with -o") from error
     if not folder.is_dir():
         raise OutputError(f"there is no folder {folder} to write in: make it or give another place with -o")

@@ -33,12 +33,13 @@ def matte(
     sources = expand(images)
     given.check_hint(trimap, len(sources))
     outputs = place(sources, output, "alpha")
-    perpixel.tune_allocator()
+    perpixel.tune_allocator()  # before torch is imported
+    from perpixel.tasks.matting import load_matting_model
+
+    network = load_matting_model(model, device)
 
     def work(image: Path, target: Path) -> Done:
-        result = perpixel.matte(
-            image, hint_for(image, trimap, "trimap"), model=model, device=device, max_memory=max_memory
-        )
+        result = perpixel.matte(image, hint_for(image, trimap, "trimap"), model=network, max_memory=max_memory)
         result.save(target, what="alpha")
         height, width = result.alpha.shape
         return Done(width=width, height=height)
