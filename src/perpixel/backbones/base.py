@@ -98,6 +98,7 @@ class Backbone(Model):
     """
 
     has_attentions: ClassVar[bool] = True
+    _prefixes_in_larger_models = ("backbone",)
     num_features: list[int]
 
     @property

@@ -159,7 +159,7 @@ def _vitmatte_config(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _numbered(shapes: Collection[str], pattern: str) -> list[str]:
-    names = []
+    names: list[str] = []
     while (name := pattern.format(len(names))) in shapes:
         names.append(name)
     return names

@@ -156,8 +156,9 @@ def _local_folder(source: Source) -> Path | None:
         raise CheckpointError(f"{source} is a file: give the folder that holds it")
     if isinstance(source, str) and (folder := embedded_folder(source)) is not None:
         return folder
-    local = not isinstance(source, str) or path.is_absolute() or source.startswith((".", "~"))
-    if local or path.suffix in _SUFFIXES or not _HUB_ID.fullmatch(source):
+    name = str(source)
+    local = not isinstance(source, str) or path.is_absolute() or name.startswith((".", "~"))
+    if local or path.suffix in _SUFFIXES or not _HUB_ID.fullmatch(name):
         raise CheckpointError(
             f"there is no folder {source}: give a local folder, a Hub id such as "
             "hustvl/vitmatte-small-composition-1k, or a name that `perpixel models` lists"

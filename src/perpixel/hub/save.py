@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -110,7 +111,8 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
             f"cannot write {path}: {error.strerror or error}: choose a folder that you can write to"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder is a file, nothing was written
+            temporary.unlink(missing_ok=True)
 
 
 def push_folder(

@@ -198,7 +198,9 @@ class Model(nn.Module):
     """
 
     config_class: ClassVar[type[Config]]
+    # The name of this model inside larger ones of its family, and others under which a checkpoint may hold it.
     base_model_prefix: ClassVar[str] = ""
+    _prefixes_in_larger_models: ClassVar[tuple[str, ...]] = ()
     main_input_name: ClassVar[str] = "pixel_values"
     # Patterns of keys that a checkpoint may have too many (another task's head) or too few (a pooler).
     _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = ()
@@ -301,7 +303,7 @@ class Model(nn.Module):
             "cache_dir": cache_dir,
             "local_files_only": local_files_only,
         }
-        target = _resolve_dtype(dtype)
+        target = resolve_dtype(dtype)
         state: dict[str, Tensor] | None = None
         if config is None:
             if Path(source).is_file():
@@ -316,7 +318,8 @@ class Model(nn.Module):
         state = load_state_dict(source, **access) if state is None else state
         own = model.state_dict()
         state = to_hugging_face_names(state, own.keys())
-        state = fit_prefix(state, own, cls.base_model_prefix)
+        for prefix in (cls.base_model_prefix, *cls._prefixes_in_larger_models):
+            state = fit_prefix(state, own, prefix)
         missing = check_fit(
             state,
             own,
@@ -392,7 +395,7 @@ class Model(nn.Module):
         )
 
 
-def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+def resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     """Return the target type; None means as stored."""
     if dtype is None:
         return torch.float32

@@ -16,6 +16,8 @@ _LISTED = 10
 def fit_prefix(state: Mapping[str, Tensor], own: Iterable[str], prefix: str) -> dict[str, Tensor]:
     """Add or take away the name under which larger models hold this one ("vit" in a classifier).
 
+    Where it is taken away, the larger model's other parts are left out.
+
     Args:
         state: the checkpoint's tensors.
         own: the model's names.
@@ -27,7 +29,7 @@ def fit_prefix(state: Mapping[str, Tensor], own: Iterable[str], prefix: str) -> 
     if prefix == "." or ours == theirs:
         return dict(state)
     if theirs:
-        return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+        return {k.removeprefix(prefix): tensor for k, tensor in state.items() if k.startswith(prefix)}
     return {prefix + key if prefix + key in known else key: tensor for key, tensor in state.items()}
 
 
@@ -69,7 +71,7 @@ def check_fit(
         )
     if missing:
         warnings.warn(
-            f"{where} wholly: {_listing('missing', missing)}: these start fresh, train them before use",
+            f"{where} wholly: {_listing('missing', missing)} start fresh, train them before use",
             PerpixelWarning,
             stacklevel=3,
         )
