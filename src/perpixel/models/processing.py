@@ -11,6 +11,7 @@ import enum
 import inspect
 import json
 import math
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -189,28 +190,29 @@ def check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def check_number(name: str, value: object, *, whole: bool = False) -> float:
+def check_number(name: str, value: Any, *, whole: bool = False) -> float:
     """Return a finite setting above zero; `whole` asks for an integer."""
-    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+    kind = numbers.Integral if whole else numbers.Real
+    number = float(value) if isinstance(value, kind) and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
         raise ConfigError(f"{name} is {value!r}: it has to be a {'whole ' if whole else ''}number above 0")
-    return int(value) if whole else float(value)
+    return number
 
 
 def check_channels(name: str, value: object, *, positive: bool = False) -> list[float] | float:
     """Return a mean or a standard deviation: one number for all channels, or three: red, green and blue."""
     given = np.asarray(value, dtype=object)
-    numbers = given.ravel().tolist()
+    values = given.ravel().tolist()
     fits = given.ndim == 0 or given.shape == (3,)
-    for number in numbers:
-        real = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    for number in values:
+        real = isinstance(number, numbers.Real) and not isinstance(number, bool) and math.isfinite(number)
         fits = fits and real and (number > 0 or not positive)
     if not fits:
         above = " above 0" if positive else ""
         raise ConfigError(
             f"{name} is {value!r}: it has to be one number{above} or three, for red, green and blue"
         )
-    return float(numbers[0]) if given.ndim == 0 else [float(n) for n in numbers]
+    return float(values[0]) if given.ndim == 0 else [float(number) for number in values]
 
 
 def two_names(name: str, value: object, other: str, other_value: object) -> ConfigError:

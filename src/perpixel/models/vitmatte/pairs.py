@@ -57,7 +57,7 @@ def _read_trimaps(trimaps: Any, *, count: int, batched: bool, of: str) -> list[R
     several = batched and tuple(getattr(trimaps, "shape", ()))[:1] == (count,)
     single, _ = split_images(trimaps, "trimaps", depth=2 if several else None)
     if len(single) != count:
-        raise InputError(f"there are {count} {of} but {len(single)} trimaps: pass one trimap for each")
+        raise InputError(f"{count} {of} but {len(single)} trimaps were given: pass one trimap for each")
     return read_images(single, "trimaps", read_trimap)
 
 
