@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from perpixel.backbones.vitdet import VitDetBackbone
 from perpixel.data.composites import CompositeDataset
+from perpixel.data.photos import Split
 from perpixel.errors import ConfigError
 from perpixel.hub.load import load_json, load_state_dict
 from perpixel.models.vitmatte.config import VitMatteConfig
@@ -49,7 +50,7 @@ class MattingTask:
                 module.momentum = self.recipe.batch_norm_momentum
         return model
 
-    def dataset(self, split: str) -> Dataset[dict[str, Tensor]]:
+    def dataset(self, split: Split) -> Dataset[dict[str, Tensor]]:
         """The samples of "train", as many as the run takes, or of "validation"."""
         data = self.recipe.data
         count = self.recipe.steps * self.recipe.batch_size
@@ -60,6 +61,7 @@ class MattingTask:
             length=count if split == "train" else self.recipe.validation_samples,
             seed=self.recipe.seed,
             split=split,
+            include=data.include or None,
         )
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:

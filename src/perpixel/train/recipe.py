@@ -19,11 +19,13 @@ class DataRecipe:
 
     Attributes:
         backgrounds: folders or files of photographs, used as backgrounds and as textures of the foregrounds.
+        include: endings of the background paths to use, such as "mate/nature/*.jpg"; all if there are none.
         foregrounds: folders of RGBA art that joins the procedural foregrounds.
         size: side of a training crop in pixels.
     """
 
     backgrounds: list[str] = field(default_factory=list)
+    include: list[str] = field(default_factory=list)
     foregrounds: list[str] = field(default_factory=list)
     size: int = 256
 

@@ -137,15 +137,11 @@ def _tiles(needed: Tensor | None, sizes: list[tuple[int, ...]]) -> list[list[_Ti
     """The tiles to compute at every level, from full size down; a level's tiles hold all that the finer one reads."""
     levels = []
     for height, width in sizes:
-        if needed is None:
-            used = None
-        else:
-            used = needed
         levels.append(
             [
                 tile
                 for tile in _grid(height, width)
-                if used is None or bool(used[tile.top : tile.bottom, tile.left : tile.right].any())
+                if needed is None or bool(needed[tile.top : tile.bottom, tile.left : tile.right].any())
             ]
         )
         if needed is not None:

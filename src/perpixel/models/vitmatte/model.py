@@ -7,6 +7,7 @@ Parameter names are those of the Hugging Face checkpoints.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,8 @@ from perpixel.models.vitmatte.decode import decode
 from perpixel.models.vitmatte.loss import matting_loss
 
 HEAD_CHANNELS = 16
+# Tiles, attention blocks and the libraries' own buffers, whatever the image's size; measured.
+WORKSPACE = 60_000_000
 # The trimap channel runs from 0 to 1; unknown is in the middle.
 UNKNOWN_VALUES = (0.25, 0.75)
 
@@ -47,7 +50,7 @@ class VitMatteConvStream(nn.Module):
         sizes = [in_channels, *config.convstream_hidden_sizes]
         self.convs = nn.ModuleList(
             VitMatteBasicConv3x3(before, after, 2, config.batch_norm_eps)
-            for before, after in zip(sizes[:-1], sizes[1:], strict=True)
+            for before, after in pairwise(sizes)
         )
 
     def forward(self, pixel_values: Tensor) -> list[Tensor]:
@@ -158,6 +161,22 @@ class VitMatteForImageMatting(Model):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def working_memory(self, height: int, width: int) -> int:
+        """Estimate the bytes that inference takes beside the weights, for an image of height × width pixels.
+
+        The backbone and the decoder run one after the other, so the larger of the two counts. Attention weights, if
+        asked for, come on top.
+        """
+        config = self.config
+        fusion, stream = config.fusion_hidden_sizes, config.convstream_hidden_sizes
+        # Channels that are alive at once at full size, 1/2, 1/4, 1/8 …: a level's output, its input, its detail.
+        levels = zip([0, *reversed(fusion[:-1])], [*reversed(fusion[:-1]), 0], [4, *stream], strict=True)
+        decoder = sum((out + into / 4 + detail) / 4**i for i, (out, into, detail) in enumerate(levels))
+        # A token's MLP is four times as wide and held before and after its activation; 256 pixels are a token.
+        backbone = 4 + 14 * config.hidden_size / 256
+        pixels = -(-height // 32) * -(-width // 32) * 1024
+        return int(self.dtype.itemsize * pixels * (4 + max(decoder, backbone))) + WORKSPACE
 
     def forward(
         self,

@@ -1,0 +1,109 @@
+"""A photograph and a hint in, the subject with a clean edge out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.errors import InputError
+from perpixel.images.read import ImageLike, Photo, read_mask, read_photo
+from perpixel.ops.subject import mask_from_box, mask_from_points
+from perpixel.ops.trimap import trimap_from_mask
+from perpixel.results import Matte
+from perpixel.tasks.matting import matte
+
+if TYPE_CHECKING:
+    import torch
+
+    from perpixel.models.vitmatte.model import VitMatteForImageMatting
+
+
+def cutout(
+    image: ImageLike | Photo,
+    *,
+    trimap: ImageLike | None = None,
+    mask: ImageLike | None = None,
+    box: Sequence[int] | None = None,
+    points: Sequence[Sequence[int]] | None = None,
+    background_points: Sequence[Sequence[int]] | None = None,
+    model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
+    device: str | torch.device | None = None,
+    max_memory: int | str | None = None,
+) -> Matte:
+    """Cut the subject out of a photograph.
+
+    One hint tells what the subject is: a trimap, a mask, a box, or points; a box and points may be combined. From a
+    box or points GrabCut (Rother et al., 2004) finds a mask, a mask becomes a trimap whose band fits the subject's
+    size, and the matting model finds the alpha inside the band.
+
+    Args:
+        image: a photograph: a path, bytes, a PIL image, an array or a tensor.
+        trimap: 255 foreground, 0 background, 128 unknown.
+        mask: a rough picture of the subject, white on black, or an image whose alpha channel shows the subject.
+        box: (x0, y0, x1, y1) in pixels from the top left; x1 and y1 are just outside.
+        points: [(x, y), …] on the subject.
+        background_points: [(x, y), …] beside the subject.
+        model: as in `perpixel.matte`.
+        device: as in `perpixel.matte`.
+        max_memory: as in `perpixel.matte`.
+
+    Returns:
+        A `Matte` of the image's size; `.save("out.png")` writes the cut-out.
+
+    Raises:
+        InputError: without a hint, with hints that exclude each other, or for one that does not fit the image.
+        CheckpointError: for a model that cannot be loaded.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.full((64, 64, 3), 30, np.uint8)
+        >>> image[16:48, 16:48] = (200, 60, 20)
+        >>> result = cutout(image, box=(12, 12, 52, 52))
+        >>> float(result.alpha[32, 32]), float(result.alpha[2, 2])
+        (1.0, 0.0)
+    """
+    photo = image if isinstance(image, Photo) else read_photo(image)
+    clicks = bool(points) or bool(background_points)
+    given = [
+        name
+        for name, there in (
+            ("trimap", trimap is not None),
+            ("mask", mask is not None),
+            ("box and points", box is not None or clicks),
+        )
+        if there
+    ]
+    if not given:
+        raise InputError(
+            "cutout needs a hint that tells the subject: trimap=, mask=, box=(x0, y0, x1, y1) or points=[(x, y)]"
+        )
+    if len(given) > 1:
+        raise InputError(f"cutout got {' and '.join(given)}: give one of them")
+    if trimap is None:
+        trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
+    return matte(photo, trimap, model=model, device=device, max_memory=max_memory)
+
+
+def _subject(
+    photo: Photo,
+    mask: ImageLike | None,
+    box: Sequence[int] | None,
+    points: Sequence[Sequence[int]] | None,
+    background_points: Sequence[Sequence[int]] | None,
+) -> NDArray[np.float32] | NDArray[np.bool_]:
+    if mask is not None:
+        read = read_mask(mask)
+        if read.shape != (photo.height, photo.width):
+            raise InputError(
+                f"mask is {read.shape[1]}×{read.shape[0]} but the image is {photo.width}×{photo.height} "
+                f"(width×height): resize the mask to {photo.width}×{photo.height} or pass its own image"
+            )
+        return read
+    if points or background_points:
+        return mask_from_points(photo.rgb8, points or [], background_points or [], box)
+    assert box is not None
+    return mask_from_box(photo.rgb8, box)

@@ -1,0 +1,163 @@
+"""A photograph and a trimap in, a matte out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.errors import InputError
+from perpixel.images.read import ImageLike, Photo, read_photo, read_trimap
+from perpixel.ops.tiling import memory_bytes, plan_tiles, tile_weight
+from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
+from perpixel.results import Matte
+
+if TYPE_CHECKING:
+    import torch
+
+    from perpixel.models.vitmatte.model import VitMatteForImageMatting
+
+DEFAULT_MODEL = "vitmatte-nano"
+# A tile sees this far beyond the pixels that it is trusted for.
+TILE_OVERLAP = 128
+SMALLEST_TILE = 384
+
+
+def matte(
+    image: ImageLike | Photo,
+    trimap: ImageLike,
+    *,
+    model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
+    device: str | torch.device | None = None,
+    max_memory: int | str | None = None,
+) -> Matte:
+    """Estimate how much of each pixel belongs to the foreground.
+
+    Args:
+        image: a photograph: a path, bytes, a PIL image, an array or a tensor.
+        trimap: of the image's size; 255 is foreground, 0 background, 128 unknown.
+        model: an embedded name, a Hub id, a folder, or a loaded model (which saves loading it again); the embedded
+            `vitmatte-nano` if not given.
+        device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
+        max_memory: the most working memory, beside weights and image, that the model may take, such as "4GB". The
+            image is computed whole where that fits, otherwise in overlapping tiles where the trimap is unknown.
+
+    Returns:
+        A `Matte` of the image's size. Its alpha is exactly 0 or 1 where the trimap is known.
+
+    Raises:
+        InputError: for an image or a trimap that cannot be used.
+        CheckpointError: for a model that cannot be loaded.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.zeros((40, 60, 3), np.uint8)
+        >>> trimap = np.full((40, 60), 128, np.uint8)
+        >>> trimap[:, :20], trimap[:, 40:] = 255, 0
+        >>> matte(image, trimap).alpha.shape
+        (40, 60)
+    """
+    photo = image if isinstance(image, Photo) else read_photo(image)
+    size = (photo.height, photo.width)
+    known = snap_trimap(read_trimap(trimap))
+    check_trimap(known, size)
+    limit = None if max_memory is None else memory_bytes(max_memory)
+    alpha = known.astype(np.float32) / 255
+    unknown = known == UNKNOWN
+    if unknown.any():
+        network = load_matting_model(model, device)
+        estimate = estimate_alpha(network, photo.pixels, known, limit)
+        alpha[unknown] = estimate[unknown]
+    return Matte(alpha=alpha, image=photo.pixels, icc_profile=photo.icc_profile, trimap=known)
+
+
+def load_matting_model(
+    model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
+    device: str | torch.device | None = None,
+) -> VitMatteForImageMatting:
+    """The model that a task is to use: loaded by its name, or as given.
+
+    Args:
+        model: as in `matte`.
+        device: as in `matte`.
+
+    Returns:
+        The model in eval mode on its device.
+    """
+    import torch
+
+    from perpixel.models.vitmatte.model import VitMatteForImageMatting
+
+    try:
+        place = None if device is None else torch.device(device)
+        if isinstance(model, VitMatteForImageMatting):
+            return model.eval() if place is None else model.eval().to(place)
+        network = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
+        return network if place is None else network.to(place)
+    except (RuntimeError, AssertionError) as error:
+        if device is None or "device" not in str(error).lower() and "cuda" not in str(error).lower():
+            raise
+        raise InputError(f"the device {str(device)!r} cannot be used here: use 'cpu', or mend the driver") from None
+
+
+def estimate_alpha(
+    network: VitMatteForImageMatting,
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    trimap: NDArray[np.uint8],
+    limit: int | None = None,
+) -> NDArray[np.float32]:
+    """Run the network on an image and its trimap, whole or in tiles.
+
+    Args:
+        network: in eval mode.
+        pixels: (h, w, 3) uint8 or uint16.
+        trimap: (h, w) of 0, 128 and 255.
+        limit: the most bytes of working memory, or None for no limit.
+
+    Returns:
+        (h, w) float32 in [0, 1]; only unknown pixels are sure to be computed.
+    """
+    height, width = trimap.shape
+    if limit is None or network.working_memory(height, width) <= limit:
+        return _run(network, pixels, trimap)
+    side = _largest_tile(network, limit)
+    unknown = trimap == UNKNOWN
+    total = np.zeros((height, width), np.float32)
+    weights = np.zeros((height, width), np.float32)
+    for tile in plan_tiles(unknown, side, TILE_OVERLAP):
+        weight = tile_weight(tile, height, width, TILE_OVERLAP)
+        total[tile.window] += weight * _run(network, pixels[tile.window], trimap[tile.window])
+        weights[tile.window] += weight
+    return np.divide(total, weights, out=total, where=weights > 0)
+
+
+def _largest_tile(network: VitMatteForImageMatting, limit: int) -> int:
+    side = SMALLEST_TILE
+    if network.working_memory(side, side) > limit:
+        least = network.working_memory(side, side) / 1e6
+        raise InputError(f"max_memory is {limit / 1e6:.0f} MB: this model needs at least {least:.0f} MB")
+    while network.working_memory(side + 32, side + 32) <= limit:
+        side += 32
+    return side
+
+
+def _run(
+    network: VitMatteForImageMatting, pixels: NDArray[np.uint8] | NDArray[np.uint16], trimap: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    import torch
+
+    from perpixel.models.vitmatte.processor import VitMatteImageProcessor
+
+    processor = VitMatteImageProcessor()
+    inputs = processor(images=pixels, trimaps=trimap, return_tensors="pt", input_data_format="channels_last")
+    height, width = trimap.shape
+    values = inputs["pixel_values"]
+    needed = torch.zeros(1, 1, *values.shape[2:], dtype=torch.bool)
+    needed[0, 0, :height, :width] = torch.from_numpy(trimap == UNKNOWN)
+    with torch.inference_mode():
+        values = values.to(device=network.device, dtype=network.dtype)
+        alphas = network(values, needed=needed).alphas
+    result: NDArray[np.float32] = alphas[0, 0, :height, :width].float().cpu().numpy()
+    return result
