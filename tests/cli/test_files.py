@@ -82,8 +82,24 @@ def test_no_result_overwrites_anything_of_this_command(folder, arguments, output
         outputs(arguments, output)
 
 
+def test_a_hint_is_not_overwritten(folder):
+    with pytest.raises(UsageError, match="overwritten"):
+        place(expand(["b.jpg"]), "a.PNG", "alpha", others=[None, folder / "a.PNG"])
+
+
+def test_a_format_without_transparency_is_refused_before_the_work(folder):
+    assert place(expand(["b.jpg"]), "x.jpg", "cutout") == [Path("x.jpg")]
+    with pytest.raises(InputError, match="transparency"):
+        place(expand(["b.jpg"]), "x.jpg", "cutout", alpha=True)
+
+
+def test_a_missing_input_makes_no_folder(folder):
+    assert outputs(["nowhere/a.jpg"]) == ["nowhere/a-cutout.png"]
+    assert not (folder / "nowhere").exists()
+
+
 def test_a_missing_folder_for_an_output_file_is_said_before_the_work(folder):
-    with pytest.raises(OutputError, match="no folder nowhere"):
+    with pytest.raises(OutputError, match="the folder nowhere does not exist"):
         outputs(["b.jpg"], "nowhere/x.png")
 
 

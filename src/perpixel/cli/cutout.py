@@ -61,8 +61,9 @@ def cutout(
         raise UsageError(f"{' and '.join(kinds)} cannot be combined: give one of them")
     if kinds == ["--point"] and not points:
         raise UsageError("--background-point alone does not tell the subject: add --point or --box")
+    picture = Path(background) if background and Path(background).is_file() else None
     given.check_hint(trimap or mask, len(sources))
-    outputs = place(sources, output, "cutout")
+    outputs = place(sources, output, "cutout", alpha=background is None, others=[trimap, mask, picture])
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
 

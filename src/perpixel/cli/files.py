@@ -52,41 +52,60 @@ def expand(arguments: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
-def place(sources: Sequence[Source], output: str | None, ending: str) -> list[Path]:
+def place(
+    sources: Sequence[Source],
+    output: str | None,
+    ending: str,
+    *,
+    alpha: bool = False,
+    others: Sequence[Path | None] = (),
+) -> list[Path]:
     """Where the result of each source goes.
 
     Without `output`, `photo.jpg` becomes `photo-cutout.png` beside it, and the pictures of the folder `trip`
     go to the folder `trip-cutout` beside that (for `ending="cutout"`). With a file name as `output` the one
     result goes there; anything else is a folder, made if need be, and `photo.jpg` becomes `photo.png` in it.
 
+    Args:
+        sources: the pictures to work on.
+        output: what `-o` was given.
+        ending: what is added to a result's name, or its folder's, without `output`.
+        alpha: whether the results have transparency, which not every format holds.
+        others: further files that the command reads, and so may not overwrite.
+
     Raises:
         UsageError: many results for one file, two results for one place, or a result in place of an input.
-        OutputError: the folder to write in does not exist or cannot be made.
+        InputError: a format that cannot be written, or that lacks transparency.
+        OutputError: the folder to write in does not exist, or cannot be made or written.
     """
     folder = Path(output) if output else None
     is_file = bool(folder and folder.suffix and not folder.is_dir() and not str(output).endswith(("/", os.sep)))
     if folder is not None and is_file:
         if len(sources) > 1 or sources[0].folder is not None:
             raise UsageError(f"{len(sources)} pictures do not fit into one file, {output}: give a folder, -o out/")
-        places = [folder]
+        goals = [folder]
     elif folder is not None:
-        places = [folder / f"{source.path.stem}.png" for source in sources]
+        goals = [folder / f"{source.path.stem}.png" for source in sources]
     else:
-        places = [_beside(source, ending) for source in sources]
+        goals = [_beside(source, ending) for source in sources]
 
-    writer: dict[Path, Path] = {}
-    inputs = {source.path.resolve() for source in sources}
-    for source, place_ in zip(sources, places, strict=True):
-        if place_.resolve() in inputs:
-            raise UsageError(f"{place_} is an input and would be overwritten: give another place with -o")
-        if place_ in writer:
-            raise UsageError(
-                f"{writer[place_]} and {source.path} would both become {place_}: do them apart, each with its own -o"
-            )
-        writer[place_] = source.path
-    for parent in {place_.parent for place_ in places}:
-        _ready(parent, make=not is_file)
-    return places
+    inputs = {path.resolve() for path in (*(source.path for source in sources), *others) if path is not None}
+    taken: dict[Path, Path] = {}
+    for source, goal in zip(sources, goals, strict=True):
+        if goal.resolve() in inputs:
+            raise UsageError(f"{goal} is an input and would be overwritten: give another place with -o")
+        if goal in taken:
+            raise UsageError(f"{taken[goal]} and {source.path} would both become {goal}: do them apart, each with -o")
+        taken[goal] = source.path
+
+    for source, goal in zip(sources, goals, strict=True):
+        if not is_file and (folder is not None or source.folder is not None):
+            _make(goal.parent)
+    if output:  # otherwise the folder is the picture's, and a missing one means a missing picture
+        from perpixel.images.write import check_output
+
+        check_output(goals[0], alpha=alpha)
+    return goals
 
 
 def hint_for(image: Path, hint: Path, kind: str) -> Path:
@@ -122,11 +141,8 @@ def _beside(source: Source, ending: str) -> Path:
     return folder.with_name(f"{folder.name}-{ending}") / f"{source.path.stem}.png"
 
 
-def _ready(folder: Path, make: bool) -> None:
+def _make(folder: Path) -> None:
     try:
-        if make:
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder} ({error.strerror}): give another place with -o") from error
-    if not folder.is_dir():
-        raise OutputError(f"there is no folder {folder} to write in: make it or give another place with -o")

@@ -32,7 +32,7 @@ def matte(
     """
     sources = expand(images)
     given.check_hint(trimap, len(sources))
-    outputs = place(sources, output, "alpha")
+    outputs = place(sources, output, "alpha", others=[trimap])
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
 
