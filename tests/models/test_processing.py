@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from perpixel.models.processing import BatchFeature, ImageProcessor, TensorType,
 class Sampler(ImageProcessor):
     """A processor with one setting of each sort."""
 
-    aliases = {"divisor": "size"}
+    aliases: ClassVar = {"divisor": "size"}
 
     def __init__(self, do_it: bool = True, size: int = 8, *, divisor: int | None = None) -> None:
         self.do_it = do_it

@@ -134,9 +134,7 @@ def read_images(
     ]
 
 
-def _read_image(
-    source: Any, name: str, read_file: Callable[[Any], Array], layout: ChannelDimension | None
-) -> RawImage:
+def _read_image(source: Any, name: str, read_file: Callable[[Any], Array], layout: ChannelDimension | None) -> RawImage:
     if isinstance(source, str | os.PathLike | bytes | Image.Image):
         values = read_file(source)
         return RawImage(name, values, (ChannelDimension.LAST if values.ndim == 3 else ChannelDimension.NONE,))
@@ -154,17 +152,13 @@ def _read_image(
         layouts = (layout,) if layout in layouts else ()
     if not layouts:
         wanted = "(h, w), (h, w, c) or (c, h, w) with 1, 3 or 4 channels" if layout is None else layout.value
-        raise InputError(
-            f"{name} has the shape {values.shape}, which is not {wanted}: transpose it or cut it"
-        )
+        raise InputError(f"{name} has the shape {values.shape}, which is not {wanted}: transpose it or cut it")
     return RawImage(name, values, layouts)
 
 
 def _described(source: Any, values: Array) -> str:
     return (
-        f"an array of {values.dtype}"
-        if values.ndim and values.dtype != object
-        else f"of type {type(source).__name__}"
+        f"an array of {values.dtype}" if values.ndim and values.dtype != object else f"of type {type(source).__name__}"
     )
 
 

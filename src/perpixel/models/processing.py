@@ -67,9 +67,7 @@ class BatchFeature(dict[str, Any]):
     (1, 4, 2, 2)
     """
 
-    def __init__(
-        self, data: Mapping[str, Any] | None = None, tensor_type: str | TensorType | None = None
-    ) -> None:
+    def __init__(self, data: Mapping[str, Any] | None = None, tensor_type: str | TensorType | None = None) -> None:
         super().__init__(data or {})
         self.convert_to_tensors(tensor_type)
 
@@ -209,9 +207,7 @@ def check_channels(name: str, value: object, *, positive: bool = False) -> list[
         fits = fits and real and (number > 0 or not positive)
     if not fits:
         above = " above 0" if positive else ""
-        raise ConfigError(
-            f"{name} is {value!r}: it has to be one number{above} or three, for red, green and blue"
-        )
+        raise ConfigError(f"{name} is {value!r}: it has to be one number{above} or three, for red, green and blue")
     return float(values[0]) if given.ndim == 0 else [float(number) for number in values]
 
 

@@ -47,7 +47,9 @@ def processor():
 
 def test_signatures_begin_like_the_documented_ones():
     names = list(inspect.signature(VitMatteImageProcessor).parameters)
-    assert names[:7] == ("do_rescale rescale_factor do_normalize image_mean image_std do_pad size_divisibility".split())
+    assert names[:7] == (
+        ["do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "do_pad", "size_divisibility"]
+    )
     for method in (VitMatteImageProcessor.preprocess, VitMatteImageProcessor.__call__):
         parameters = inspect.signature(method).parameters
         assert list(parameters)[1:13] == [
@@ -344,8 +346,8 @@ def test_a_trimap_of_another_size(processor, as_kind):
 def test_inputs_that_do_not_fit(processor):
     image, trimap = picture()
     for wrong, message in (
-        (([image, image], trimap), "there are 2 images but 1 trimaps"),
-        ((image, [trimap, trimap]), "there are 1 images but 2 trimaps"),
+        (([image, image], trimap), "2 images but 1 trimaps were given"),
+        ((image, [trimap, trimap]), "1 images but 2 trimaps"),
         ((image, None), "trimaps is None"),
         (([], []), "images is empty"),
         ((image, image), "trimap has different colour channels"),
@@ -401,7 +403,7 @@ def test_outputs_that_do_not_fit(processor):
     ):
         with pytest.raises(InputError, match=message):
             processor.post_process_image_matting(*arguments)
-    with pytest.raises(InputError, match="there are 2 alphas but 1 trimaps"):
+    with pytest.raises(InputError, match="2 alphas but 1 trimaps"):
         processor.post_process_image_matting(alphas, trimaps=[trimap])
     with pytest.raises(InputError, match=r"trimaps\[1\] is 24×15 but its matte is 24×16 \(width×height\)"):
         processor.post_process_image_matting(alphas, trimaps=[trimap, trimap[:15]])

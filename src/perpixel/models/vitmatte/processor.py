@@ -93,9 +93,7 @@ class VitMatteImageProcessor(ImageProcessor):
         self.rescale_factor = check_number("rescale_factor", rescale_factor)
         self.do_normalize = check_flag("do_normalize", do_normalize)
         self.image_mean = check_channels("image_mean", [0.5] * 3 if image_mean is None else image_mean)
-        self.image_std = check_channels(
-            "image_std", [0.5] * 3 if image_std is None else image_std, positive=True
-        )
+        self.image_std = check_channels("image_std", [0.5] * 3 if image_std is None else image_std, positive=True)
         self.do_pad = check_flag("do_pad", do_pad)
         self.size_divisibility = int(check_number("size_divisibility", size_divisibility, whole=True))
 
@@ -173,9 +171,7 @@ class VitMatteImageProcessor(ImageProcessor):
         arguments = [*given, "images", "trimaps", "return_tensors", "data_format", "input_data_format"]
         refuse_unknown(f"{type(self).__name__}.preprocess", unknown, arguments)
         settings = self.from_dict(self.to_dict(), **given)
-        tensor_type = (
-            None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
-        )
+        tensor_type = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
         layout = None if data_format is None else as_member(ChannelDimension, data_format, "data_format")
         known = None
         if input_data_format is not None:
@@ -266,9 +262,7 @@ class VitMatteImageProcessor(ImageProcessor):
                     "(width×height): pass the size of the image before padding, as (height, width)"
                 )
         mattes = [
-            alpha[0, :rows, :columns].to(
-                torch.float32, copy=True, memory_format=torch.contiguous_format
-            )  # (h, w)
+            alpha[0, :rows, :columns].to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # (h, w)
             for alpha, (rows, columns) in zip(alphas.detach(), sizes, strict=True)
         ]
         if trimaps is not None:
@@ -289,13 +283,9 @@ def _alphas(outputs: Any) -> torch.Tensor:
     alphas = outputs if isinstance(outputs, torch.Tensor) else getattr(outputs, "alphas", None)
     if not isinstance(alphas, torch.Tensor) or alphas.ndim != 4 or alphas.shape[1] != 1:
         given = (
-            f"a tensor of shape {tuple(alphas.shape)}"
-            if isinstance(alphas, torch.Tensor)
-            else type(outputs).__name__
+            f"a tensor of shape {tuple(alphas.shape)}" if isinstance(alphas, torch.Tensor) else type(outputs).__name__
         )
-        raise InputError(
-            f"outputs is {given}: pass the model's output or its alphas, a tensor of shape (b, 1, h, w)"
-        )
+        raise InputError(f"outputs is {given}: pass the model's output or its alphas, a tensor of shape (b, 1, h, w)")
     return alphas
 
 
