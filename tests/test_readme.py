@@ -1,0 +1,75 @@
+"""What the README shows works: its Python is run, and its commands, in a folder that holds the examples.
+
+The installation that its first two commands begin with is the matter of `end_to_end/test_first_command.py` and
+of `.ci/run`.
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from perpixel.cli import main
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+SHELL = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+COMMANDS = [part.strip() for line in SHELL for part in line.split("&&") if part.strip().startswith("perpixel ")]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch, examples):
+    shutil.copytree(examples, tmp_path / "examples")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_first_screen_installs_cuts_out_and_tests():
+    first, second = SHELL[:2]
+    assert first.startswith("python -m pip install -c constraints.txt . && perpixel cutout examples/")
+    assert second == 'python -m pip install -c constraints.txt ".[test]" && python -m pytest'
+
+
+def test_python_examples_run(checkout):
+    assert len(PYTHON) >= 3
+    names = {}
+    for block in PYTHON:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["finer"].alpha.shape == names["result"].alpha.shape == (345, 340)
+    assert names["on_white"].shape == (345, 340, 3)
+    assert names["alpha"].shape[-2:] == (70, 90)
+    with Image.open("portrait.png") as picture:
+        assert picture.mode == "RGBA"
+
+
+def test_commands_run_in_order(checkout, capsys):
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        words = shlex.split(command)
+        assert main(words[1:]) == 0, f"{command}\n{capsys.readouterr().err}"
+        if "-o" in words:
+            assert Path(words[words.index("-o") + 1]).exists()
+
+
+def test_the_table_of_hints_names_real_options(capsys):
+    assert main(["cutout", "--help"]) == 0
+    shown = capsys.readouterr().out
+    options = set(re.findall(r"`(--[a-z-]+)", README))
+    assert {"--box", "--point", "--mask", "--trimap", "--json", "--max-memory"} <= options
+    for option in options:
+        assert option in shown, option
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    for link in links:
+        assert (Path(__file__).parents[1] / link).exists(), link
