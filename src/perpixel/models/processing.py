@@ -22,10 +22,24 @@ import numpy as np
 
 from perpixel.errors import ConfigError, InputError, MissingDependencyError, PerpixelWarning
 from perpixel.models.fields import nearest
-from perpixel.models.planes import as_member, plain_array
+from perpixel.models.planes import ChannelDimension, as_member, plain_array
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "PROCESSOR_NAME",
+    "BatchFeature",
+    "ChannelDimension",
+    "ImageProcessor",
+    "TensorType",
+    "check_channels",
+    "check_flag",
+    "check_number",
+    "load_settings",
+    "refuse_unknown",
+    "two_names",
+]
 
 Source = str | os.PathLike[str]
 PROCESSOR_NAME = "preprocessor_config.json"
