@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from perpixel.errors import InputError
 from perpixel.images.colour import grey_to_srgb, profile_space, to_srgb
@@ -23,6 +23,7 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[A
 """What every function here reads: a path, a file's bytes, a Pillow image, a NumPy array or a torch tensor."""
 
 _ORIENTATION_TAG = 0x0112
+_BITS_TAG = 258
 
 
 def decode(source: ImageLike, *, max_pixels: int, managed: bool, what: str = "image") -> Decoded:
@@ -86,7 +87,7 @@ def _decode_file(source: Source, max_pixels: int, managed: bool) -> Decoded:
             raise unrecognised(source)
         return _upright(_finish(deep, source.label, managed))
     check_size(*image.size, max_pixels, source.label)
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and max(image.tag_v2.get(_BITS_TAG, (1,))) > 8:
         deep = decode_tiff(source, max_pixels)
         if deep is not None:
             return _upright(_finish(deep, source.label, managed))
@@ -236,7 +237,7 @@ def checked_array(array: NDArray[Any], what: str) -> Pixels:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind == "f":
         return unit_range(array, what)
-    if array.dtype in (np.uint8, np.uint16):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         return np.array(array, dtype=array.dtype.newbyteorder("="))
     raise InputError(
         f"the {what} is an array of {array.dtype}, and uint8, uint16, bool or floats from 0 to 1 are "

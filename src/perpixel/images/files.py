@@ -71,6 +71,8 @@ def open_source(source: str | os.PathLike[str] | bytes) -> Source:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is no regular file: pass an image file, or its content as bytes")
         stream = path.open("rb")
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(_missing(path)) from None
     except PermissionError:
@@ -97,11 +99,11 @@ def identify(source: Source) -> ImageFile.ImageFile | None:
         if name in _NEVER_OPENED:
             continue
         factory, accept = Image.OPEN[name]
-        accepted = accept(prefix) if accept else True
-        if not accepted or isinstance(accepted, str):  # a str says which library this build of Pillow lacks
-            continue
-        source.stream.seek(0)
         try:
+            accepted = accept(prefix) if accept else True
+            if not accepted or isinstance(accepted, str):  # a str says which library this build of Pillow lacks
+                continue
+            source.stream.seek(0)
             return factory(source.stream, "")
         except _NOT_THIS_FORMAT:
             continue
