@@ -38,6 +38,7 @@ def test_the_first_screen_installs_cuts_out_and_tests():
     assert second == 'python -m pip install -c constraints.txt ".[test]" && python -m pytest'
 
 
+@pytest.mark.slow
 def test_python_examples_run(checkout):
     assert len(PYTHON) >= 3
     names = {}
@@ -50,6 +51,7 @@ def test_python_examples_run(checkout):
         assert picture.mode == "RGBA"
 
 
+@pytest.mark.slow
 def test_commands_run_in_order(checkout, capsys):
     assert len(COMMANDS) >= 6
     for command in COMMANDS:

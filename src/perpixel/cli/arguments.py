@@ -9,7 +9,7 @@ from perpixel.cli.reporting import UsageError
 
 Images = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE…", help="Files, folders, patterns such as 'in/*.jpg'.", show_default=False),
+    typer.Argument(metavar="IMAGE", help="Files, folders, patterns such as 'in/*.jpg'.", show_default=False),
 ]
 TrimapHelp = "Black is background, white is subject, grey is to be found out."
 Output = Annotated[
@@ -21,7 +21,7 @@ Model = Annotated[
     str | None,
     typer.Option(help="A Hub id or a local folder, instead of the embedded model.", show_default=False),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the processor when not given.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the CPU when not given.", show_default=False)]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)
 ]

@@ -14,7 +14,7 @@ def trimap(
     context: typer.Context,
     masks: Annotated[
         list[str],
-        typer.Argument(metavar="MASK…", help="Files, folders, patterns; white on black.", show_default=False),
+        typer.Argument(metavar="MASK", help="Files, folders, patterns; white on black.", show_default=False),
     ],
     band: Annotated[
         float | None,
