@@ -109,7 +109,7 @@ class TimmBackbone(Backbone):
             )
         except (OSError, ConnectionError) as error:
             raise CheckpointError(
-                f"timm cannot fetch the weights of {config.backbone!r} ({str(error).splitlines()[0]}): check the network"
+                f"timm cannot fetch the weights of {config.backbone!r} ({str(error)[:200]}): check the network"
             ) from error
         except (RuntimeError, TypeError, AssertionError, IndexError) as error:
             raise ConfigError(
@@ -157,7 +157,10 @@ class TimmBackbone(Backbone):
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         if hidden or (self.config.output_attentions if output_attentions is None else output_attentions):
             raise InputError("timm backbones give no hidden states or attentions: choose stages with out_indices")
-        output = BackboneOutput(feature_maps=tuple(self._backbone(pixel_values)))
+        maps = self._backbone(pixel_values)
+        if str(getattr(self._backbone, "output_fmt", "NCHW")).endswith("NHWC"):  # Swin and its kin
+            maps = [part.permute(0, 3, 1, 2).contiguous() for part in maps]  # (b, c, h, w)
+        output = BackboneOutput(feature_maps=tuple(maps))
         as_dict = self.config.return_dict if return_dict is None else return_dict
         return output if as_dict else output.to_tuple()
 

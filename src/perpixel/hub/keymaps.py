@@ -63,21 +63,25 @@ def to_hugging_face_names(state: Mapping[str, Tensor], own: Collection[str]) -> 
         own: the model's names.
     """
     own = set(own)
-    keys = list(state)
-    for wrapper in _WRAPPERS:
-        if keys and all(key.startswith(wrapper) for key in keys):
-            keys = [key.removeprefix(wrapper) for key in keys]
-    layout = detect_layout(keys)
+    state = _unwrapped(state)
+    layout = detect_layout(state.keys())
     rules = _VITMATTE_AUTHORS if layout == "vitmatte-authors" else _VIT_IN_TRANSFORMERS_5
     # A name may still have to gain or lose a prefix such as "vit.": judge the tail alone.
     tails = {tail for key in own for tail in _tails(key)}
     renamed: dict[str, Tensor] = {}
-    for key, tensor in zip(keys, state.values(), strict=True):
+    for key, tensor in state.items():
         new = _rename(key, own, tails, rules)
         if new in renamed:
             raise CheckpointError(f"the checkpoint holds {new} twice, under old and new names: keep one of them")
         renamed[new] = tensor
     return renamed
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if state and all(key.startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+    return state
 
 
 def _rename(key: str, own: set[str], tails: set[str], rules: tuple[tuple[str, str], ...]) -> str:
@@ -104,15 +108,20 @@ def _tails(key: str) -> tuple[str, ...]:
     return (key, rest) if "." in rest else (key,)
 
 
-def vitmatte_config(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Return the fields of a VitMatteConfig for the authors' weights, read off the tensors' shapes.
+def infer_config(state: Mapping[str, Tensor], model_type: str) -> dict[str, Any] | None:
+    """Return a config's fields for an original author's weights, read off the names and shapes of the tensors.
 
-    Works for their small and base models and any other width; None where the names are not theirs.
+    Works for the ViTMatte authors' small and base models and any other width.
 
     Args:
         state: the tensors under the authors' names.
+        model_type: the model that is to be built, for instance "vitmatte".
+
+    Returns:
+        The fields, or None where the file is not of a known author of such a model.
     """
-    if detect_layout(state.keys()) != "vitmatte-authors":
+    state = _unwrapped(state)
+    if model_type != "vitmatte" or detect_layout(state.keys()) != "vitmatte-authors":
         return None
     try:
         return _vitmatte_config({key: tuple(tensor.shape) for key, tensor in state.items()})

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perpixel.errors import CheckpointError, InputError, OutputError
+from perpixel.errors import CheckpointError, InputError, OutputError, PerpixelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,13 +86,13 @@ def save_state_dict(
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
-    ready, places = {}, set[int]()
-    for key, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        # safetensors refuses two names for one memory.
-        tensor = tensor.clone() if tensor.data_ptr() in places else tensor
-        places.add(tensor.data_ptr())
-        ready[key] = tensor
+    ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    # safetensors refuses two names for one memory: in the order of memory, what begins before an end is copied.
+    end = 0
+    for key, tensor in sorted(ready.items(), key=lambda item: item[1].data_ptr()):
+        if tensor.nbytes and tensor.data_ptr() < end:
+            ready[key] = tensor.clone()
+        end = max(end, tensor.data_ptr() + tensor.nbytes)
     _write(path, lambda temporary: save_file(ready, temporary, metadata={"format": "pt"}))
 
 
@@ -137,8 +137,10 @@ def push_folder(
     Returns:
         The address of the commit.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub import HfApi, errors
+
+    # The base of the network library's own errors, whichever library this version uses.
+    network: type[Exception] = getattr(errors, "HTTPError", OSError)
 
     api = HfApi(token=token)
     try:
@@ -150,7 +152,9 @@ def push_folder(
             commit = api.upload_folder(
                 repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision
             )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, ConnectionError) as error:
+    except PerpixelError:
+        raise
+    except (network, errors.HfHubHTTPError, errors.HFValidationError, errors.OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"cannot upload to {repo_id}: {reason}: check the name, the network and `hf auth login`"

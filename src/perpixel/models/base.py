@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from perpixel.errors import CheckpointError, ConfigError
-from perpixel.hub.keymaps import to_hugging_face_names
+from perpixel.hub.keymaps import infer_config, to_hugging_face_names
 from perpixel.hub.load import load_json, load_state_dict
 from perpixel.hub.save import push_folder, save_state_dict, write_json
 from perpixel.models.checkpoint import check_fit, fit_prefix
@@ -341,18 +341,13 @@ class Model(nn.Module):
         """Find the config of a bare weights file: beside it, or from the tensors' shapes."""
         if (path.parent / CONFIG_NAME).is_file():
             return cls.config_class.from_pretrained(path.parent, **overrides)
-        inferred = cls._infer_config(state)
+        inferred = infer_config(state, cls.config_class.model_type)
         if inferred is None:
             raise CheckpointError(
                 f"{path} has no {CONFIG_NAME} beside it: give config={cls.config_class.__name__}(…), "
                 "or the folder that holds both"
             )
         return cls.config_class.from_dict(inferred, **overrides)
-
-    @classmethod
-    def _infer_config(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Return the config's fields from an original author's file, where its layout is known."""
-        return None
 
     # Saving
 
