@@ -140,6 +140,14 @@ def test_limit_holds_for_16_bit_files_whose_header_lies():
     assert "60000×60000" in refusal(b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4))
 
 
+def test_a_chunk_that_claims_gigabytes_costs_nothing():
+    data = bytearray(png16(noise(9, 9, 3, np.uint16), 2))
+    data[data.index(b"IDAT") - 4] = 0xA2
+    start = time.perf_counter()
+    assert "truncated" in refusal(bytes(data))
+    assert time.perf_counter() - start < 1
+
+
 def test_photographs_of_a_hundred_megapixels_need_no_warning(recwarn):
     # Pillow itself warns from 89 megapixels on; phones make 108.
     image = Image.new("1", (10_000, 9_500))

@@ -47,11 +47,35 @@ def png_bit_depth(source: Source) -> int:
 
 
 def decode_png16(source: Source) -> Decoded | None:
-    """Decode a 16-bit PNG that Pillow has already read through, so it is whole; None if OpenCV cannot."""
-    array = cv2.imdecode(np.frombuffer(source.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    """Decode a 16-bit PNG whose data Pillow has already read through; None if OpenCV cannot.
+
+    Raises:
+        InputError: a chunk is longer than the file.
+    """
+    array = cv2.imdecode(np.frombuffer(_bare_png(source), np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         return None
     return _split(_from_bgr(array))
+
+
+def _bare_png(source: Source) -> bytes:
+    """The chunks that make the first picture, and no other.
+
+    OpenCV reserves whatever length a chunk claims, gigabytes for a byte turned over, and reads animations whole.
+    """
+    data = source.read()
+    kept, place = [data[:8]], 8
+    while place < len(data):
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        end = place + 12 + length
+        if end > len(data):
+            raise damaged(source, EOFError("a chunk is truncated"))
+        if kind in (b"IHDR", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[place:end])
+        if kind == b"IEND":
+            break
+        place = end
+    return b"".join(kept)
 
 
 def decode_tiff(source: Source, max_pixels: int) -> Decoded | None:

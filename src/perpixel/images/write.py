@@ -175,7 +175,7 @@ def _default_bits(image: Pixels, form: Format) -> int:
 
 def _png(image: Pixels, icc: bytes | None) -> bytes:
     if image.dtype == np.uint8:
-        return _pillow(image, "PNG", icc)
+        return _pillow(image, "PNG", icc, compress_level=4)  # half the time of level 6, a tenth larger
     import cv2
 
     bgr = image if image.ndim == 2 else image[..., [2, 1, 0, 3][: image.shape[2]]]
@@ -194,7 +194,8 @@ def _png(image: Pixels, icc: bytes | None) -> bytes:
 def _webp(image: Pixels, icc: bytes | None) -> bytes:
     if image.ndim == 3 and image.shape[2] == 3:
         return _pillow(image, "WEBP", icc, quality=95)
-    return _pillow(image, "WEBP", icc, lossless=True, exact=True)  # exact: keep colours under alpha 0
+    # exact keeps the colours under alpha 0; quality is effort here: 25 takes half the time of 75, 5 % larger.
+    return _pillow(image, "WEBP", icc, lossless=True, exact=True, quality=25)
 
 
 def _jpeg(image: Pixels, icc: bytes | None) -> bytes:
@@ -223,6 +224,7 @@ def _tiff(image: Pixels, icc: bytes | None) -> bytes:
         photometric="minisblack" if image.ndim == 2 else "rgb",
         extrasamples=["unassalpha"] if image.shape[2:] == (4,) else None,
         compression="zlib",
+        compressionargs={"level": 3},  # a third the time of level 6, a fifth larger
         predictor=image.dtype != np.float32,
         iccprofile=icc,
         software="perpixel",
