@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from perpixel.backbones.base import Backbone, BackboneConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
-from perpixel.layers.attention import attention_weights, attention_with_positions, position_scores
+from perpixel.layers.attention import attention_weights, attention_with_positions
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutput
 
@@ -131,7 +131,7 @@ class VitDetEmbeddings(nn.Module):
                 f"pixel_values is {pixel_values.shape[3]}×{pixel_values.shape[2]} (width×height), smaller than one "
                 f"{self.patch_size[1]}×{self.patch_size[0]} patch: pad it, as the image processor does"
             )
-        tokens = self.projection(pixel_values).permute(0, 2, 3, 1)  # (b, h, w, c)
+        tokens: Tensor = self.projection(pixel_values).permute(0, 2, 3, 1)  # (b, h, w, c)
         if self.position_embeddings is not None:
             tokens = tokens + self.positions(tokens.shape[1], tokens.shape[2])
         return tokens.contiguous()
@@ -172,10 +172,7 @@ class VitDetAttention(nn.Module):
         query, key, value = qkv.unbind(0)  # each (b, heads, n, d)
         weights = None
         if output_attentions:
-            by_row = by_column = None
-            if self.rel_pos_h is not None and self.rel_pos_w is not None:
-                by_row, by_column = position_scores(query, self.rel_pos_h, self.rel_pos_w, h, w)
-            weights = attention_weights(query, key, by_row, by_column)
+            weights = attention_weights(query, key, self.rel_pos_h, self.rel_pos_w, h, w)
             mixed = weights @ value
         else:
             mixed = attention_with_positions(query, key, value, self.rel_pos_h, self.rel_pos_w, h, w)
@@ -213,10 +210,11 @@ class VitDetResBottleneckBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, h, w, c) → the same. A 1×1 convolution is a linear map of the tokens as they lie."""
-        x = self.activate(self.norm1(functional.linear(tokens, self.conv1.weight.flatten(1))))
+        x: Tensor = self.activate(self.norm1(functional.linear(tokens, self.conv1.weight.flatten(1))))
         x = self.conv2(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (b, h, w, c / 2)
         x = self.activate(self.norm2(x))
-        return tokens + self.norm3(functional.linear(x, self.conv3.weight.flatten(1)))
+        change: Tensor = self.norm3(functional.linear(x, self.conv3.weight.flatten(1)))
+        return tokens + change
 
 
 class VitDetMlp(nn.Module):
@@ -232,7 +230,9 @@ class VitDetMlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(…, c) → the same."""
-        return self.drop(self.fc2(self.drop(self.activate(self.fc1(tokens)))))
+        hidden = self.drop(self.activate(self.fc1(tokens)))
+        out: Tensor = self.drop(self.fc2(hidden))
+        return out
 
 
 def window_partition(tokens: Tensor, size: int) -> Tensor:
@@ -425,7 +425,7 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attend = self.config.output_attentions if output_attentions is None else output_attentions
         names = self.config.stage_names
-        wanted = [names.index(name) for name in self.config.out_features]
+        wanted = [names.index(name) for name in self.out_features]
         keep = set(range(len(names))) if hidden else set(wanted)
         _, kept, attentions = self.encoder(self.embeddings(pixel_values), keep, attend)
         output = BackboneOutput(

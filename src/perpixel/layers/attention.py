@@ -19,53 +19,58 @@ SHORT_SEQUENCE = 512
 BLOCK_SCORES = 1 << 20
 
 
-def relative_positions(table: Tensor, size: int) -> Tensor:
-    """Look up the position vector of every pair of rows (or columns).
+def distance_vectors(table: Tensor, size: int) -> Tensor:
+    """Turn a table of position vectors around, from the farthest row (or column) before to the farthest behind.
 
     Args:
         table: (2 L - 1, d), one vector a distance; resampled linearly where L is not `size`.
         size: how many rows (or columns) there are.
 
     Returns:
-        (size, size, d): entry [i, j] belongs to the distance i - j.
+        (d, 2 size - 1): column k belongs to the distance size - 1 - k.
 
     Example:
-        >>> relative_positions(torch.arange(3.0)[:, None], 2)[..., 0]
-        tensor([[1., 0.],
-                [2., 1.]])
+        >>> distance_vectors(torch.arange(3.0)[:, None], 2)
+        tensor([[2., 1., 0.]])
     """
     length = 2 * size - 1
     if table.shape[0] != length:
         table = functional.interpolate(table.T[None], size=length, mode="linear")[0].T  # (2 size - 1, d)
-    index = torch.arange(size, device=table.device)
-    return table[index[:, None] - index[None, :] + size - 1]  # (size, size, d)
+    return table.flip(0).T  # (d, 2 size - 1)
 
 
-def position_scores(query: Tensor, table_h: Tensor, table_w: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Scores of every query against every row and every column.
+def position_scores(query: Tensor, rows: Tensor, columns: Tensor, top: int = 0, left: int = 0) -> tuple[Tensor, Tensor]:
+    """Scores of the queries of a rectangle of the grid against every row and every column of the grid.
 
     Args:
-        query: (b, heads, n, d) unscaled queries, n = height · width in row-major order.
-        table_h: (2 L - 1, d) vectors of the row distances.
-        table_w: (2 L - 1, d) vectors of the column distances.
-        height: rows of tokens.
-        width: columns of tokens.
+        query: (…, r, c, d) unscaled queries.
+        rows: (d, 2 h - 1), the `distance_vectors` of the grid's h rows.
+        columns: (d, 2 w - 1), those of its w columns.
+        top: the grid's row where the rectangle starts.
+        left: the grid's column where it starts.
 
     Returns:
-        (b, heads, n, height) and (b, heads, n, width).
+        (…, r, c, h) and (…, r, c, w), views of somewhat larger tensors.
     """
-    b, heads, n, d = query.shape
-    grid = query.reshape(b * heads, height, width, d)
-    rows = relative_positions(table_h, height).to(query.dtype)  # (h, h, d)
-    columns = relative_positions(table_w, width).to(query.dtype)  # (w, w, d)
-    by_row = torch.matmul(grid, rows.transpose(1, 2))  # (b·heads, h, w, h)
-    by_column = torch.matmul(grid.transpose(1, 2), columns.transpose(1, 2)).transpose(1, 2)  # (b·heads, h, w, w)
-    return by_row.reshape(b, heads, n, height), by_column.reshape(b, heads, n, width)
+    h, w = (rows.shape[1] + 1) // 2, (columns.shape[1] + 1) // 2
+    by_row = (query @ rows.to(query.dtype)).contiguous()  # (…, r, c, 2 h - 1)
+    by_column = (query @ columns.to(query.dtype)).contiguous()  # (…, r, c, 2 w - 1)
+    # The distances that a query needs start one place earlier for each row (or column) further on.
+    *outer, over_rows, over_columns, _ = by_row.stride()
+    by_row = by_row.as_strided(
+        (*query.shape[:-1], h), (*outer, over_rows - 1, over_columns, 1), by_row.storage_offset() + h - 1 - top
+    )
+    *outer, over_rows, over_columns, _ = by_column.stride()
+    by_column = by_column.as_strided(
+        (*query.shape[:-1], w), (*outer, over_rows, over_columns - 1, 1), by_column.storage_offset() + w - 1 - left
+    )
+    return by_row, by_column
 
 
-def _bias(by_row: Tensor, by_column: Tensor) -> Tensor:
-    scores = by_row[..., :, None] + by_column[..., None, :]  # (…, n, h, w)
-    return scores.flatten(-2)  # (…, n, h·w)
+def _bias(query: Tensor, rows: Tensor, columns: Tensor, top: int = 0, left: int = 0) -> Tensor:
+    by_row, by_column = position_scores(query, rows, columns, top, left)
+    scores = by_row[..., :, None] + by_column[..., None, :]  # (b, heads, r, c, h, w)
+    return scores.flatten(-2).flatten(2, 3)  # (b, heads, r·c, h·w)
 
 
 def attention_with_positions(
@@ -94,76 +99,90 @@ def attention_with_positions(
     """
     if table_h is None or table_w is None:
         return functional.scaled_dot_product_attention(query, key, value)
-    by_row, by_column = position_scores(query, table_h, table_w, height, width)
-    n = query.shape[2]
+    b, heads, n, d = query.shape
+    rows, columns = distance_vectors(table_h, height), distance_vectors(table_w, width)
+    grid = query.reshape(b, heads, height, width, d)
     if n <= SHORT_SEQUENCE:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=_bias(by_row, by_column))
-    if torch.is_grad_enabled() and (query.requires_grad or by_row.requires_grad):
-        return _blocks_with_gradient(query, key, value, by_row, by_column)
-    if query.device.type == "cpu" and query.dtype == torch.float32:
-        return _blocks_on_cpu(query, key, value, by_row, by_column)
-    rows = _block_length(n, heads=query.shape[0] * query.shape[1])
-    blocks = [
-        _attend(
-            query[:, :, at : at + rows],
-            key,
-            value,
-            by_row[:, :, at : at + rows],
-            by_column[:, :, at : at + rows],
-        )
-        for at in range(0, n, rows)
-    ]
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=_bias(grid, rows, columns))
+    with_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value, rows, columns))
+    if not with_gradient and query.device.type == "cpu" and query.dtype == torch.float32:
+        return _blocks_on_cpu(grid, key, value, rows, columns)
+    blocks = []
+    for window in _rectangles(height, width, _block_length(n, b * heads)):
+        top, left = window[0].start, window[1].start
+        arguments = (grid[:, :, window[0], window[1]], key, value, rows, columns, top, left)
+        if with_gradient:
+            blocks.append(checkpoint(_attend, *arguments, use_reentrant=False, preserve_rng_state=False))
+        else:
+            blocks.append(_attend(*arguments))
     return torch.cat(blocks, dim=2)  # (b, heads, n, d)
 
 
-def attention_weights(query: Tensor, key: Tensor, by_row: Tensor | None, by_column: Tensor | None) -> Tensor:
-    """The whole matrix of attention weights, for those who ask to see it: (b, heads, n, n)."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (b, heads, n, n)
-    if by_row is not None and by_column is not None:
-        scores = scores + _bias(by_row, by_column)
+def attention_weights(
+    query: Tensor, key: Tensor, table_h: Tensor | None, table_w: Tensor | None, height: int, width: int
+) -> Tensor:
+    """The whole matrix of attention weights, for those who ask to see it.
+
+    Args:
+        query: as in `attention_with_positions`, and so are the others.
+        key: see there.
+        table_h: see there.
+        table_w: see there.
+        height: see there.
+        width: see there.
+
+    Returns:
+        (b, heads, n, n), each row sums to 1.
+    """
+    scores: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (b, heads, n, n)
+    if table_h is not None and table_w is not None:
+        grid = query.reshape(*query.shape[:2], height, width, -1)  # (b, heads, h, w, d)
+        scores = scores + _bias(grid, distance_vectors(table_h, height), distance_vectors(table_w, width))
     return scores.softmax(dim=-1)
 
 
-def _block_length(n: int, heads: int = 1) -> int:
+def _block_length(n: int, heads: int) -> int:
     return max(32, min(512, BLOCK_SCORES * 8 // (n * heads)))
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=_bias(by_row, by_column))
+def _rectangles(height: int, width: int, tokens: int) -> list[tuple[slice, slice]]:
+    """Cut a grid into some whole rows at a time, or into parts of a row where one has more tokens than asked for."""
+    rows, columns = max(1, tokens // width), min(width, max(1, tokens))
+    return [
+        (slice(top, min(top + rows, height)), slice(left, min(left + columns, width)))
+        for top in range(0, height, rows)
+        for left in range(0, width, columns)
+    ]
 
 
-def _blocks_with_gradient(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    n = query.shape[2]
-    rows = _block_length(n, heads=query.shape[0] * query.shape[1])
-    blocks = []
-    for at in range(0, n, rows):
-        part = slice(at, at + rows)
-        arguments = (query[:, :, part], key, value, by_row[:, :, part], by_column[:, :, part])
-        blocks.append(checkpoint(_attend, *arguments, use_reentrant=False, preserve_rng_state=False))
-    return torch.cat(blocks, dim=2)  # (b, heads, n, d)
+def _attend(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor, top: int, left: int) -> Tensor:
+    bias = _bias(query, rows, columns, top, left)
+    return functional.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=bias)
 
 
-def _blocks_on_cpu(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+def _blocks_on_cpu(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # Fused CPU attention with a mask is slower than these four calls on one reused buffer.
-    b, heads, n, d = query.shape
-    height, width = by_row.shape[-1], by_column.shape[-1]
-    rows = max(32, min(512, BLOCK_SCORES * 2 // n))
-    scores = query.new_empty(rows, n)
+    b, heads, height, width, d = query.shape
+    n = height * width
+    length = max(32, min(512, BLOCK_SCORES * 2 // n))
+    bands = _rectangles(height, width, BLOCK_SCORES // (height + width))
+    scores = query.new_empty(length, n)
     out = query.new_empty(b, n, heads, d)
     for i in range(b):
         for j in range(heads):
-            scaled = query[i, j] * d**-0.5  # (n, d)
             keys = key[i, j].T.contiguous()  # (d, n)
             values = value[i, j].contiguous()  # (n, d)
-            for at in range(0, n, rows):
-                part = slice(at, min(at + rows, n))
-                block = scores[: part.stop - at]  # (rows, n)
-                torch.add(
-                    by_row[i, j, part, :, None],
-                    by_column[i, j, part, None, :],
-                    out=block.view(-1, height, width),
-                )
-                block.addmm_(scaled[part], keys)
-                torch.softmax(block, dim=-1, out=block)
-                out[i, part, j] = block @ values
+            for window in bands:
+                band = query[i, j, window[0], window[1]]  # (r, c, d)
+                by_row, by_column = position_scores(band, rows, columns, window[0].start, window[1].start)
+                by_row, by_column = by_row.flatten(0, 1), by_column.flatten(0, 1)  # (r·c, h) and (r·c, w)
+                scaled = band.flatten(0, 1) * d**-0.5  # (r·c, d)
+                first = window[0].start * width + window[1].start
+                for at in range(0, len(scaled), length):
+                    part = slice(at, min(at + length, len(scaled)))
+                    block = scores[: part.stop - at]  # (length, n)
+                    torch.add(by_row[part, :, None], by_column[part, None, :], out=block.view(-1, height, width))
+                    block.addmm_(scaled[part], keys)
+                    torch.softmax(block, dim=-1, out=block)
+                    out[i, first + at : first + part.stop, j] = block @ values
     return out.transpose(1, 2)  # (b, heads, n, d)

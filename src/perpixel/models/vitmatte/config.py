@@ -57,12 +57,12 @@ class VitMatteConfig(Config):
         self._check_backbone()
         if isinstance(self.backbone_config, dict):
             self.backbone_config = config_from_dict(self.backbone_config)
-        elif self.backbone_config is None and self.backbone is None:
-            self.backbone_config = small_backbone()
-        elif self.backbone_config is None:
+        elif self.backbone is not None:
             self.backbone_config = AutoBackbone.config_from_pretrained(
                 self.backbone, use_timm_backbone=self.use_timm_backbone, **(self.backbone_kwargs or {})
             )
+        elif self.backbone_config is None:
+            self.backbone_config = small_backbone()
         if len(self.fusion_hidden_sizes) != len(self.convstream_hidden_sizes) + 1:
             raise ConfigError(
                 f"fusion_hidden_sizes has {len(self.fusion_hidden_sizes)} sizes and convstream_hidden_sizes has "

@@ -7,14 +7,15 @@ needed, the tiles that do not reach them are skipped at every level.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from perpixel.models.vitmatte.model import VitMatteDetailCaptureModule
+    from perpixel.models.vitmatte.model import VitMatteBasicConv3x3, VitMatteDetailCaptureModule, VitMatteFusionBlock
 
 TILE = 128
 
@@ -57,7 +58,8 @@ def decode(
 def decode_one(decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: Tensor, needed: Tensor | None) -> Tensor:
     """`decode` for one image: (c, h, w) features and (4, H, W) pixels → (1, H, W)."""
     details = _details(decoder, pixels)
-    blocks = [_fold(block.conv.conv, block.conv.batch_norm) for block in decoder.fusion_blocks]
+    fusion = cast("Iterable[VitMatteFusionBlock]", decoder.fusion_blocks)
+    blocks = [_fold(block.conv.conv, block.conv.batch_norm) for block in fusion]
     tiles = _tiles(needed, [tuple(d.shape[-2:]) for d in details])
     x = features[None].contiguous(memory_format=torch.channels_last)  # (1, c, h, w)
     for level in range(len(blocks) - 1, 0, -1):
@@ -70,6 +72,7 @@ def decode_one(decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: T
     head = decoder.matting_head.matting_convs
     first = _fold(head[0], head[1])
     last = head[3]
+    assert isinstance(last, nn.Conv2d)
     _, height, width = pixels.shape
     alpha = torch.zeros(1, height, width, dtype=torch.float32, device=pixels.device)
     for tile in tiles[0]:
@@ -95,7 +98,7 @@ def _fold(convolution: nn.Module, norm: nn.Module) -> _Convolution:
 
 def _details(decoder: VitMatteDetailCaptureModule, pixels: Tensor) -> list[Tensor]:
     maps = [pixels[None].contiguous(memory_format=torch.channels_last)]
-    for part in decoder.convstream.convs:
+    for part in cast("Iterable[VitMatteBasicConv3x3]", decoder.convstream.convs):
         folded = _fold(part.conv, part.batch_norm)
         maps.append(functional.conv2d(maps[-1], folded.weight, folded.bias, stride=2, padding=1).relu_())
     return maps

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perpixel.backbones import AutoBackbone
+from perpixel.backbones.base import BackboneConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
@@ -49,8 +50,7 @@ class VitMatteConvStream(nn.Module):
         super().__init__()
         sizes = [in_channels, *config.convstream_hidden_sizes]
         self.convs = nn.ModuleList(
-            VitMatteBasicConv3x3(before, after, 2, config.batch_norm_eps)
-            for before, after in pairwise(sizes)
+            VitMatteBasicConv3x3(before, after, 2, config.batch_norm_eps) for before, after in pairwise(sizes)
         )
 
     def forward(self, pixel_values: Tensor) -> list[Tensor]:
@@ -141,6 +141,7 @@ class VitMatteForImageMatting(Model):
                 config.backbone, use_timm_backbone=config.use_timm_backbone, **(config.backbone_kwargs or {})
             )
         else:
+            assert isinstance(config.backbone_config, BackboneConfig)
             self.backbone = AutoBackbone.from_config(config.backbone_config)
         channels = self.backbone.channels[-1]
         if channels != config.hidden_size:
