@@ -83,4 +83,5 @@ def motion_kernel(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     end = length * np.array([np.cos(angle), np.sin(angle)])
     first, second = np.round(length - end).astype(int), np.round(length + end).astype(int)
     cv2.line(kernel, (int(first[0]), int(first[1])), (int(second[0]), int(second[1])), 1.0)
-    return kernel / kernel.sum()
+    whole: npt.NDArray[np.float32] = kernel / kernel.sum()
+    return whole

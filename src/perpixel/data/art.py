@@ -57,7 +57,7 @@ def _fringe(rng: np.random.Generator, alpha: npt.NDArray[np.float32]) -> npt.NDA
             length * rng.uniform(0.4, 1.2, len(pick)),
             points=8,
             curl=0.6,
-            clumps=int(max(1, len(pick) // rng.integers(4, 20))),
+            clumps=max(1, len(pick) // int(rng.integers(4, 20))),
         )
         canvas.strokes(rng, paths, width, taper=0.9)
     return canvas.resolve()[0]

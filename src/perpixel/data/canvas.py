@@ -53,7 +53,8 @@ class Canvas:
         fine = points * self.scale - 0.5
         # Far outside the canvas the fixed-point arithmetic of OpenCV would overflow.
         limit = 4.0 * self.size * self.scale + 1000.0
-        return np.round(np.clip(fine, -limit, limit) * (1 << _SHIFT)).astype(np.int32)
+        fixed: npt.NDArray[np.int32] = np.round(np.clip(fine, -limit, limit) * (1 << _SHIFT)).astype(np.int32)
+        return fixed
 
     def polygon(self, points: npt.NDArray[np.floating], shade: float = 1.0) -> None:
         """Fill one polygon, (n, 2) corners, with full coverage."""
@@ -83,23 +84,26 @@ class Canvas:
     ) -> None:
         """Draw many strands, (n, k, 2), that thin out from `width` pixels to `width * (1 - taper)`.
 
-        Each strand gets a shade near one, spread by `contrast`; darker ones lie below.
+        Strands get a shade near one, spread by `contrast` (darker ones lie below), and differ in width.
         """
         if len(paths) == 0:
             return
         fixed = self._fixed(paths)
         last = fixed.shape[1] - 1
         shades = np.sort(1.0 + contrast * np.clip(rng.standard_normal(_SHADES), -1.8, 1.8))
-        start = max(1, round(width * self.scale))
-        end = max(1, round(width * (1.0 - taper) * self.scale))
-        pieces = min(last, abs(start - end) + 1, 5)
-        cuts = np.round(np.linspace(0, last, pieces + 1)).astype(int)
-        for shade, group in zip(shades, np.array_split(fixed, _SHADES), strict=True):
+        # No two hairs are equally thick; drawn one by one, the groups keep neighbours apart.
+        widths = width * rng.uniform(0.6, 1.4, _SHADES)
+        for group, shade in enumerate(shades):
+            strands = fixed[group::_SHADES]
             colour = (255, self._grey(float(shade)))
+            start = max(1, round(widths[group] * self.scale))
+            end = max(1, round(widths[group] * (1.0 - taper) * self.scale))
+            pieces = min(last, abs(start - end) + 1, 5)
+            cuts = np.round(np.linspace(0, last, pieces + 1)).astype(int)
             for piece in range(pieces):
                 share = piece / max(1, pieces - 1)
                 thickness = max(1, round(start + (end - start) * share))
-                part = list(group[:, cuts[piece] : cuts[piece + 1] + 1])
+                part = list(strands[:, cuts[piece] : cuts[piece + 1] + 1])
                 if part:
                     cv2.polylines(self._pixels, part, False, colour, thickness, cv2.LINE_8, _SHIFT)
 
@@ -122,7 +126,8 @@ def smooth_noise(rng: np.random.Generator, size: int, cell: float) -> Array:
     """Draw smooth noise, (size, size) float32 in [0, 1], whose bumps are about `cell` pixels wide."""
     grid = max(2, math.ceil(size / max(cell, 1.0)) + 1)
     coarse = rng.random((grid, grid), dtype=np.float32)
-    return np.clip(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
+    smooth: Array = np.clip(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
+    return smooth
 
 
 def fractal_noise(rng: np.random.Generator, size: int, cell: float, octaves: int = 4) -> Array:

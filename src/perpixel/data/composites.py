@@ -12,7 +12,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from perpixel.data.alphas import draw_alpha
 from perpixel.data.art import place_art
-from perpixel.data.canvas import Array, Canvas, Drawing, blob, smooth_noise
+from perpixel.data.canvas import Array, Canvas, Drawing, blob
+from perpixel.data.light import camera, cast_shadow, jitter, rim_light, soften, studio
 from perpixel.data.photos import Sources, Split, choose_split, find_images, load_art, load_photo
 from perpixel.data.trimaps import draw_trimap, edges
 from perpixel.errors import InputError
@@ -69,7 +70,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         self.art_share = art_share
         self.background_paths = choose_split(find_images(backgrounds, include), split)
         self.foreground_paths = [] if foregrounds is None else choose_split(find_images(foregrounds), split)
-        self._photos = [load_photo(path, longest) for path in self.background_paths]
+        self._photos = [_halvings(load_photo(path, longest), size) for path in self.background_paths]
 
     def __len__(self) -> int:
         return self.length
@@ -106,8 +107,10 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
             alpha, colour, photo = _fallback(rng, self.size), np.full((self.size, self.size, 3), 0.5, np.float32), 0
             trimap = draw_trimap(rng, alpha)
         background = self._background(rng, photo, colour, alpha)
+        if rng.random() < 0.2:
+            background = cast_shadow(rng, background, alpha)
         image = background + alpha[..., None] * (colour - background)
-        return _camera(rng, image), trimap, alpha
+        return camera(rng, image), trimap, alpha
 
     def _layer(self, rng: np.random.Generator) -> Drawing:
         size = round(self.size * rng.uniform(1.0, 1.5))
@@ -118,13 +121,18 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _texture(self, rng: np.random.Generator, photo: int) -> Array:
         """Cut a random square out of a photograph: (size, size, 3) float32 in [0, 1]."""
-        picture = self._photos[photo]
-        shortest = min(picture.shape[:2])
+        levels = self._photos[photo]
+        shortest = min(levels[0].shape[:2])
         side = int(np.clip(np.exp(rng.uniform(np.log(0.6), np.log(4.0))) * self.size, min(16, shortest), shortest))
+        # From the halving that is nearest from above, linear interpolation does; from the whole photograph it
+        # would alias, and averaging takes 20 times longer.
+        level = min(max(0, int(np.log2(side / self.size))), len(levels) - 1)
+        picture = levels[level]
+        side = min(side >> level, *picture.shape[:2])
         top = int(rng.integers(picture.shape[0] - side + 1))
         left = int(rng.integers(picture.shape[1] - side + 1))
         patch = picture[top : top + side, left : left + side]
-        way = cv2.INTER_AREA if side > self.size else cv2.INTER_CUBIC
+        way = cv2.INTER_LINEAR if side > self.size else cv2.INTER_CUBIC
         patch = cv2.resize(patch, (self.size, self.size), interpolation=way)
         if rng.random() < 0.5:
             patch = patch[:, ::-1]
@@ -134,16 +142,20 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
 
     def _foreground(self, rng: np.random.Generator, drawing: Drawing, photo: int) -> Array:
         if drawing.colour is not None:
-            return _jitter(rng, drawing.colour, 0.5)
+            return jitter(rng, drawing.colour, 0.5)
         texture = self._texture(rng, photo)
         if rng.random() < (0.6 if drawing.strands else 0.15):
             # Hair takes its colour from few pigments: keep the photograph's large forms only.
-            mean = texture.mean((0, 1))
-            texture = _soften(texture, self.size * rng.uniform(0.02, 0.2))
-            texture = mean + np.float32(rng.uniform(0.3, 1.5)) * (texture - mean)
-        texture = _jitter(rng, texture, 1.0)
+            mean = np.array(cv2.mean(texture)[:3], np.float32)
+            smooth = soften(texture, self.size * rng.uniform(0.02, 0.2))
+            # The fine structure that is left, without its colour, makes wool and skin of a plain surface.
+            detail = cv2.transform(texture - smooth, np.full((3, 3), rng.choice([0.0, rng.uniform(0.1, 0.4)])))
+            texture = mean + np.float32(rng.uniform(0.3, 1.5)) * (smooth - mean) + detail
+        texture = jitter(rng, texture, 1.0)
         if drawing.shade is not None:
             texture = texture * drawing.shade[..., None]
+        if rng.random() < 0.2:
+            texture = rim_light(rng, texture, drawing.alpha)
         return np.clip(texture, 0.0, 1.0)
 
     def _second_object(self, rng: np.random.Generator, alpha: Array, colour: Array) -> tuple[Array, Array]:
@@ -155,23 +167,33 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         rest = (1.0 - alpha) * behind.alpha
         both = alpha + rest
         mixed = (alpha[..., None] * colour + rest[..., None] * other) / np.maximum(both, 1e-4)[..., None]
-        return both, mixed
+        return both, mixed.astype(np.float32)
 
     def _background(self, rng: np.random.Generator, photo: int, colour: Array, alpha: Array) -> Array:
         kind = rng.random()
         if kind < 0.1:
-            return _studio(rng, self.size)
+            return studio(rng, self.size)
         hard = kind < 0.35
         picture = photo if hard else int(rng.integers(len(self._photos)))
-        texture = _jitter(rng, self._texture(rng, picture), 0.4 if hard else 0.8)
+        texture = jitter(rng, self._texture(rng, picture), 0.4 if hard else 0.8)
         if hard and rng.random() < 0.5:
             # Nearly the colours of the foreground: dark fur before dark rock.
-            weight = alpha / max(float(alpha.sum()), 1e-3)
-            target = (colour * weight[..., None]).sum((0, 1))
-            texture = texture + np.float32(rng.uniform(0.5, 1.0)) * (target - texture.mean((0, 1)))
+            target = np.array(cv2.mean(colour, (alpha > 0.5).astype(np.uint8))[:3], np.float32)
+            mean = np.array(cv2.mean(texture)[:3], np.float32)
+            texture = texture + np.float32(rng.uniform(0.5, 1.0)) * (target - mean)
         if rng.random() < 0.5:
-            texture = _soften(texture, float(np.exp(rng.uniform(np.log(0.8), np.log(16.0)))))
+            texture = soften(texture, float(np.exp(rng.uniform(np.log(0.8), np.log(16.0)))))
         return np.clip(texture, 0.0, 1.0)
+
+
+def _halvings(photo: npt.NDArray[np.uint8], size: int) -> list[npt.NDArray[np.uint8]]:
+    """Halve a photograph again and again while it stays as large as a sample."""
+    levels = [photo]
+    while min(levels[-1].shape[:2]) >= 2 * size:
+        height, width = levels[-1].shape[:2]
+        half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        levels.append(np.asarray(half, np.uint8))
+    return levels
 
 
 def _crop(rng: np.random.Generator, layer: Drawing, size: int) -> Drawing | None:
@@ -203,51 +225,3 @@ def _fallback(rng: np.random.Generator, size: int) -> Array:
     canvas = Canvas(size)
     canvas.polygon(blob(rng, (size / 2, size / 2), size * 0.3)[0])
     return _snap(canvas.resolve()[0])
-
-
-def _soften(picture: Array, sigma: float) -> Array:
-    """Blur widely and fast: on a smaller picture where the blur is wide."""
-    factor = int(max(1, sigma // 2))
-    size = len(picture)
-    small = cv2.resize(picture, (max(2, size // factor),) * 2, interpolation=cv2.INTER_AREA) if factor > 1 else picture
-    small = cv2.GaussianBlur(small, (0, 0), sigma / factor)
-    return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC) if factor > 1 else small
-
-
-def _jitter(rng: np.random.Generator, picture: Array, strength: float) -> Array:
-    """Change white balance, saturation, contrast and brightness."""
-    gain = (1.0 + strength * 0.12 * rng.standard_normal(3)) * np.exp(strength * 0.3 * rng.standard_normal())
-    if rng.random() < 0.15 * strength:
-        gain = gain * rng.uniform(0.15, 0.6)
-    saturation = np.clip(1.0 + strength * 0.35 * rng.standard_normal(), 0.0, 1.8)
-    # Grey is one third of each channel here; then the gains: together one 3×3 matrix.
-    mix = saturation * np.eye(3) + (1.0 - saturation) / 3.0
-    mixed: Array = cv2.transform(picture, (mix * gain[:, None]).astype(np.float32))
-    return np.clip(mixed, 0.0, 1.0)
-
-
-def _studio(rng: np.random.Generator, size: int) -> Array:
-    """Draw a plain or graded backdrop."""
-    first, second = rng.random((2, 3)).astype(np.float32)
-    if rng.random() < 0.5:
-        second = np.clip(first + 0.15 * rng.standard_normal(3), 0, 1).astype(np.float32)
-    share = smooth_noise(rng, size, size * rng.uniform(0.5, 2.0))[..., None]
-    return first + share * (second - first)
-
-
-def _camera(rng: np.random.Generator, image: Array) -> npt.NDArray[np.uint8]:
-    """Finish a composite as a camera would: exposure, sensor noise, eight bits, JPEG."""
-    if rng.random() < 0.4:
-        image = np.clip(image, 0.0, 1.0) ** np.float32(rng.uniform(0.7, 1.4))
-    image = (image - 0.5) * np.float32(rng.uniform(0.8, 1.15)) + np.float32(0.5 + rng.normal(0, 0.03))
-    if rng.random() < 0.5:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
-        if rng.random() < 0.4:
-            noise = cv2.GaussianBlur(noise, (0, 0), 0.7)
-        image = image + np.float32(rng.exponential(0.01)) * noise
-    pixels = np.round(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
-    if rng.random() < 0.35:
-        quality = int(rng.integers(55, 98))
-        _, packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        pixels = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-    return pixels

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perpixel.data.canvas import Array, Canvas, Drawing, blob, fractal_noise, smooth_noise
+from perpixel.data.canvas import Canvas, Drawing, blob, fractal_noise, smooth_noise
+from perpixel.data.light import soften
 from perpixel.data.strands import grow
 
 Points = npt.NDArray[np.float64]
@@ -85,7 +86,8 @@ def _warp(rng: np.random.Generator, points: Points, size: int) -> Points:
     phase = rng.uniform(0, 6.3, 2)
     shift_x = strength * np.sin(points[..., 1] * rate[0, 0] + points[..., 0] * rate[0, 1] + phase[0])
     shift_y = strength * np.sin(points[..., 0] * rate[1, 0] + points[..., 1] * rate[1, 1] + phase[1])
-    return points + np.stack([shift_x, shift_y], -1)
+    bent: Points = points + np.stack([shift_x, shift_y], -1)
+    return bent
 
 
 def net(rng: np.random.Generator, size: int) -> Drawing:
@@ -101,10 +103,10 @@ def net(rng: np.random.Generator, size: int) -> Drawing:
         # Two or three families of parallel threads.
         families = 2 if kind == 0 else 3
         opening = rng.uniform(0.5, np.pi / 2) if families == 2 else np.pi / 3
-        width = pitch * rng.uniform(0.1, 0.6)
+        width = pitch * rng.uniform(0.1, 0.85 if families == 2 else 0.6)
         offsets = np.arange(-reach, reach, pitch)
         offsets = offsets + rng.normal(0, 0.06 * pitch, len(offsets))
-        along = np.linspace(-reach, reach, 28)
+        along = np.linspace(-reach, reach, 20)
         for family in range(families):
             turn = angle + family * opening
             ahead, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
@@ -177,7 +179,7 @@ def smoke(rng: np.random.Generator, size: int) -> Drawing:
     centre = rng.uniform(0.2, 0.8, 2) * size
     canvas = Canvas(size, 1)
     canvas.polygon(blob(rng, (centre[0], centre[1]), size * rng.uniform(0.2, 0.45), rough=0.2)[0])
-    envelope = _blur(canvas.resolve()[0], size * rng.uniform(0.04, 0.15))
+    envelope = soften(canvas.resolve()[0], size * rng.uniform(0.04, 0.15))
     gain = rng.uniform(0.8, 2.2)
     alpha = np.clip((field * envelope * 1.6 - rng.uniform(0.05, 0.35)) * gain, 0, 1)
     if rng.random() < 0.3:
@@ -188,7 +190,7 @@ def smoke(rng: np.random.Generator, size: int) -> Drawing:
 def glass(rng: np.random.Generator, size: int) -> Drawing:
     """Draw bubbles, bottles and veils: a faint inside, a strong rim, some spots of full reflection."""
     alpha = np.zeros((size, size), np.float32)
-    for _ in range(int(rng.integers(1, 7))):
+    for _ in range(int(rng.integers(1, 5))):
         centre = rng.uniform(0.05, 0.95, 2) * size
         radius = size * rng.uniform(0.05, 0.4)
         canvas = Canvas(size, 2)
@@ -203,17 +205,6 @@ def glass(rng: np.random.Generator, size: int) -> Drawing:
             spot = centre + rng.normal(0, 0.4, 2) * radius
             shine = Canvas(size, 1)
             shine.polygon(blob(rng, (spot[0], spot[1]), radius * rng.uniform(0.04, 0.25), points=32)[0])
-            one = np.maximum(one, body * _blur(shine.resolve()[0], radius * 0.05 + 0.5))
+            one = np.maximum(one, body * soften(shine.resolve()[0], radius * 0.05 + 0.5))
         alpha = 1 - (1 - alpha) * (1 - one)
     return Drawing(alpha.astype(np.float32))
-
-
-def _blur(picture: Array, sigma: float) -> Array:
-    # Wide blurs of smooth things are done on a smaller picture: many times faster, and no eye sees it.
-    factor = int(max(1, sigma // 3))
-    if factor == 1:
-        return cv2.GaussianBlur(picture, (0, 0), max(sigma, 0.1))
-    height, width = picture.shape[:2]
-    small = cv2.resize(picture, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), sigma / factor)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -83,7 +83,8 @@ def _body(rng: np.random.Generator, size: int, low: float = 0.2, high: float = 0
 def _visible(paths: Points, size: int) -> Points:
     """Drop the strands that never touch the canvas."""
     low, high = paths.min(1), paths.max(1)
-    return paths[((high > -2) & (low < size + 2)).all(1)]
+    kept: Points = paths[((high > -2) & (low < size + 2)).all(1)]
+    return kept
 
 
 def _share_on_canvas(outline: Points, size: int) -> float:
@@ -102,7 +103,9 @@ def fur(rng: np.random.Generator, size: int) -> Drawing:
     lean = rng.normal(0, 0.6)
     perimeter = 2 * np.pi * radius * _share_on_canvas(outline, size)
     density = rng.uniform(0.4, 1.6) / max(width, 0.6)
-    curl, wave = rng.uniform(0.1, 1.2), rng.choice([0.0, rng.uniform(0, 0.9)])
+    # Now and then so curly that the tips come back: loops, as in wool and terry cloth.
+    curl = rng.uniform(3.0, 6.0) if rng.random() < 0.12 else rng.uniform(0.1, 1.2)
+    wave = rng.choice([0.0, rng.uniform(0, 0.9)])
     # Fur on the body first: it gives the shading only, the body covers already.
     inner = int(min(500, 0.5 * density * perimeter))
     roots = outline[rng.integers(0, len(outline), inner)]
@@ -134,7 +137,7 @@ def fur(rng: np.random.Generator, size: int) -> Drawing:
 def hair(rng: np.random.Generator, size: int) -> Drawing:
     """Draw a head or a body with long hair: locks, waves, loops and single hairs that stand off."""
     canvas = Canvas(size)
-    outline, outward, _ = _body(rng, size, 0.12, 0.7)
+    outline, outward, radius = _body(rng, size, 0.12, 0.7)
     canvas.polygon(outline, float(rng.uniform(0.7, 1.0)))
     length = size * rng.uniform(0.15, 0.6)
     contrast = float(rng.uniform(0.05, 0.45))
@@ -142,6 +145,16 @@ def hair(rng: np.random.Generator, size: int) -> Drawing:
     layers = int(rng.integers(1, 4))
     droop = float(rng.choice([0.0, rng.uniform(0, 1.5)]))
     lean = rng.normal(0, 0.9)
+    if rng.random() < 0.75:
+        # A dense undercoat, so that the body has no bare outline under the long hair.
+        short = size * rng.uniform(0.02, 0.12)
+        count = int(min(900, 5.0 * radius * rng.uniform(0.5, 1.5)))
+        roots, angles = _outline_roots(rng, outline, outward, count, 0.5 * short)
+        angles = angles + 0.7 * lean + rng.normal(0, rng.uniform(0.1, 0.6), count)
+        sizes = short * rng.uniform(0.3, 1.3, count)
+        clumps = int(count / rng.uniform(5, 40)) if rng.random() < 0.6 and count > 40 else 0
+        paths = grow(rng, roots, angles, sizes, points=7, curl=0.6, clumps=clumps)
+        canvas.strokes(rng, _visible(paths, size), float(rng.uniform(0.6, 2.0)), taper=0.9, contrast=contrast)
     for _ in range(layers):
         width = float(rng.choice([0.34, 0.34, 0.67, 0.67, 1.0, 1.4, 2.2]))
         count = int(min(420, rng.uniform(40, 260) / visible / max(width, 0.7)))

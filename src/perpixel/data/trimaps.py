@@ -62,8 +62,9 @@ def edges(alpha: Array) -> npt.NDArray[np.bool_]:
     """Mark what no trimap may call certain: fractional pixels, and both sides of a step from 0 to 1."""
     fractional = (alpha > 0.0) & (alpha < 1.0)
     solid = (alpha >= 1.0).astype(np.uint8)
-    step = cv2.dilate(solid, np.ones((3, 3), np.uint8)) != cv2.erode(solid, np.ones((3, 3), np.uint8))
-    return fractional | step
+    around = np.ones((3, 3), np.uint8)
+    marked: npt.NDArray[np.bool_] = fractional | (cv2.dilate(solid, around) != cv2.erode(solid, around))
+    return marked
 
 
 def _distance(mask: npt.NDArray[np.bool_]) -> Array:
