@@ -47,6 +47,7 @@ def picture(tmp_path_factory, repository):
         text=True,
         check=False,
     )
+    shutil.rmtree(environment)  # a gigabyte that pytest would keep
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     return checkout / re.search(r"-o (\S+)", cut_out).group(1)
