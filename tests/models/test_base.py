@@ -87,6 +87,12 @@ def test_unknown_keys_of_a_file_are_kept_and_written_back():
     assert config == ToyConfig(width=2)
 
 
+def test_null_in_a_file_is_the_default_but_in_a_call_an_error():
+    assert ToyConfig.from_dict({"width": None, "return_dict": None, "name": None}) == ToyConfig()
+    with pytest.raises(ConfigError, match="width=None"):
+        ToyConfig.from_dict({}, width=None)
+
+
 def test_another_models_config_is_refused_but_a_nested_one_is_found(tmp_path):
     with pytest.raises(ConfigError, match="config of a 'swin' model"):
         ToyConfig.from_dict({"model_type": "swin"})
@@ -254,6 +260,23 @@ class TestFiles:
         state = {f"{prefix}.{key}": tensor for key, tensor in toy.state_dict().items()}
         save_file(state | {"head.weight": torch.ones(1)}, tmp_path / "model.safetensors")
         assert equal(Toy.from_pretrained(tmp_path), toy)
+
+    def test_a_loaded_model_can_be_trained_and_leaves_its_file_alone(self, toy, tmp_path):
+        toy.save_pretrained(tmp_path)
+        before = (tmp_path / "model.safetensors").read_bytes()
+        loaded = Toy.from_pretrained(tmp_path).train()
+        optimizer = torch.optim.SGD(loaded.parameters(), lr=0.1)
+        loaded(torch.randn(4, 3)).square().sum().backward()
+        optimizer.step()
+        assert not torch.equal(loaded.first.weight, toy.first.weight)
+        assert not torch.equal(loaded.norm.running_mean, toy.norm.running_mean)
+        assert (tmp_path / "model.safetensors").read_bytes() == before
+        torch.save(toy.state_dict(), tmp_path / "toy.pth")
+        before = (tmp_path / "toy.pth").read_bytes()
+        loaded = Toy.from_pretrained(tmp_path / "toy.pth", config=ToyConfig())
+        with torch.no_grad():
+            loaded.first.weight.zero_()
+        assert (tmp_path / "toy.pth").read_bytes() == before
 
 
 class TestMisfits:

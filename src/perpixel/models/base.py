@@ -23,7 +23,7 @@ from perpixel.hub.keymaps import infer_config, to_hugging_face_names
 from perpixel.hub.load import load_json, load_state_dict
 from perpixel.hub.save import push_folder, save_state_dict, write_json
 from perpixel.models.checkpoint import check_fit, fit_prefix
-from perpixel.models.fields import check_types, nearest, plain
+from perpixel.models.fields import check_types, nearest, plain, takes_none
 
 CONFIG_NAME = "config.json"
 Source = str | PathLike[str]
@@ -98,11 +98,10 @@ class Config:
         known = cls.field_names()
         derived = {item.name for item in dataclasses.fields(cls) if not item.init}
         extras = {key: value for key, value in values.items() if key not in known and key not in derived}
-        fields = {key: value for key, value in values.items() if key in known}
+        # A null where none can be is how older files say "the default".
+        unset = {key for key, value in values.items() if value is None} - takes_none(cls)
+        fields = {key: value for key, value in values.items() if key in known and key not in unset}
         fields["extras"] = copy.deepcopy({**extras, **values.get("extras", {})})
-        for name in ("output_attentions", "output_hidden_states", "return_dict"):
-            if fields.get(name, ...) is None:  # a null here means the default
-                del fields[name]
         if isinstance(overrides.get("dtype"), torch.dtype):
             overrides["dtype"] = str(overrides["dtype"]).removeprefix("torch.")
         return cls(**cls._resolve_overrides(fields, overrides))

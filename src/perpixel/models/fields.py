@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import numbers
 import types
@@ -44,6 +45,12 @@ def check_types(cls: type, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise ConfigError(f"{cls.__name__}({name}={value!r}): it has to be {_describe(hints[name])}")
+
+
+def takes_none(cls: Any) -> set[str]:
+    """Return the names of the fields that may be None."""
+    hints = typing.get_type_hints(cls)
+    return {item.name for item in dataclasses.fields(cls) if _fits(None, hints[item.name])}
 
 
 def _fits(value: Any, hint: Any) -> bool:
