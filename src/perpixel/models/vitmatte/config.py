@@ -74,9 +74,11 @@ class VitMatteConfig(Config):
             raise ConfigError("both backbone_config and backbone are given: give one of them")
         if self.backbone_config is not None and self.backbone_kwargs:
             raise ConfigError("backbone_kwargs goes with backbone: put its values into backbone_config")
-        for name in ("use_pretrained_backbone", "use_timm_backbone"):
-            if getattr(self, name) and self.backbone is None:
-                raise ConfigError(f"{name} is True but no backbone is named: set backbone to a checkpoint or a model")
+        for name in ("use_pretrained_backbone", "use_timm_backbone", "backbone_kwargs"):
+            if (value := getattr(self, name)) and self.backbone is None:
+                raise ConfigError(
+                    f"{name} is {value} but no backbone is named: set backbone to a checkpoint or a model"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-able values; a named backbone is written as the configuration it stands for."""

@@ -139,10 +139,18 @@ class VitMatteForImageMatting(Model):
         if config.backbone is not None and config.use_pretrained_backbone:
             self.backbone = AutoBackbone.from_pretrained(
                 config.backbone, use_timm_backbone=config.use_timm_backbone, **(config.backbone_kwargs or {})
-            )
+            ).train()  # like the decoder, which is new
         else:
             assert isinstance(config.backbone_config, BackboneConfig)
             self.backbone = AutoBackbone.from_config(config.backbone_config)
+        # Each fusion block doubles the size, from one token to the pixels of its patch.
+        self.stride = 2 ** len(config.fusion_hidden_sizes)
+        patch = getattr(config.backbone_config, "patch_size", None)
+        if patch not in (None, self.stride, [self.stride, self.stride]):
+            raise ConfigError(
+                f"the backbone's patch_size is {patch} but {len(config.fusion_hidden_sizes)} fusion_hidden_sizes "
+                f"enlarge {self.stride} times: the two must be equal"
+            )
         channels = self.backbone.channels[-1]
         if channels != config.hidden_size:
             raise ConfigError(
@@ -193,7 +201,7 @@ class VitMatteForImageMatting(Model):
 
         Args:
             pixel_values: (b, 4, H, W) normalised RGB and the trimap in [0, 1], H and W divisible by the patch size
-                (16), as `VitMatteImageProcessor` makes them.
+                (16 as a rule), as `VitMatteImageProcessor` makes them.
             output_attentions: whether to return the attention weights; this builds every matrix of them.
             output_hidden_states: whether to return the backbone's feature maps after every layer.
             labels: (b, H, W) or (b, 1, H, W) true alphas, float in [0, 1] or whole numbers of 0 to 255 (0 and 1 where
@@ -232,10 +240,11 @@ class VitMatteForImageMatting(Model):
     def _estimate(
         self, pixel_values: Tensor, hidden: bool, attend: bool, needed: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-        if pixel_values.ndim != 4 or pixel_values.shape[2] % 16 or pixel_values.shape[3] % 16:
+        if pixel_values.ndim != 4 or pixel_values.shape[2] % self.stride or pixel_values.shape[3] % self.stride:
             raise InputError(
                 f"pixel_values has shape {tuple(pixel_values.shape)}: ViTMatte needs (batch, 4, height, width) with "
-                "height and width divisible by 16; the image processor pads to that"
+                f"height and width divisible by {self.stride}; the image processor pads to that with do_pad=True and "
+                f"a size_divisibility that {self.stride} divides"
             )
         outputs = self.backbone(pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True)
         features = outputs.feature_maps[-1]  # (b, c, H / 16, W / 16)

@@ -151,7 +151,9 @@ class VitMatteImageProcessor(ImageProcessor):
             size_divisor: another name of `size_divisibility`.
 
         Returns:
-            A dict with `pixel_values`: float32, red, green, blue and trimap.
+            A dict with `pixel_values`: float32, red, green, blue and trimap. If one array holds images whose
+            padded sizes differ, there is also `image_sizes`: (b, 2) int64, the padded height and width of each
+            image alone. With it the model, whose attention is global, computes each as if alone.
 
         Raises:
             InputError: something is no image, or a trimap does not fit its image.
@@ -185,7 +187,11 @@ class VitMatteImageProcessor(ImageProcessor):
                 canvases = [_channels_last(item) for item in canvases]  # (h, w, 4)
             else:
                 canvases = _channels_last(canvases)  # (b, h, w, 4)
-        return BatchFeature({"pixel_values": canvases}, tensor_type)
+        data: dict[str, Any] = {"pixel_values": canvases}
+        alone = [settings._canvas_size(*pair.size) for pair in pairs]
+        if tensor_type is not None and len(set(alone)) > 1:
+            data["image_sizes"] = np.array(alone, np.int64)  # (b, 2)
+        return BatchFeature(data, tensor_type)
 
     __call__ = preprocess
 
