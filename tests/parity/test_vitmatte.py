@@ -103,3 +103,13 @@ def test_only_needed_pixels_are_computed_and_are_the_same(models):
     part = ours(pixels, needed=needed).alphas
     assert (part - whole)[needed].abs().max() <= 1e-6
     assert (part == 0).float().mean() > 0.5
+
+
+@torch.no_grad()
+def test_areas_of_a_large_image_join_without_a_trace(models, monkeypatch):
+    ours, theirs = models
+    monkeypatch.setattr("perpixel.models.vitmatte.decode.AREA", 96)
+    pixels = torch.randn(2, 4, 224, 320)
+    assert (ours(pixels).alphas - theirs(pixels).alphas).abs().max() <= 1e-5
+    needed = torch.rand(2, 1, 224, 320) > 0.999
+    assert (ours(pixels, needed=needed).alphas - theirs(pixels).alphas)[needed].abs().max() <= 1e-5

@@ -22,6 +22,9 @@ from perpixel.layers.attention import attention_weights, attention_with_position
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutput
 
+# Tokens that go through an MLP at once at inference.
+MLP_TOKENS = 8192
+
 
 @dataclass
 class VitDetConfig(BackboneConfig):
@@ -295,7 +298,12 @@ class VitDetLayer(nn.Module):
         if self.window_size:
             x = window_unpartition(x, h, w)
         tokens = tokens + drop_path(x, self.drop_rate, self.training)
-        tokens = tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_rate, self.training)
+        if torch.is_grad_enabled() or self.training:
+            tokens = tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_rate, self.training)
+        else:
+            # In bands and in place: the MLP is four times as wide as the tokens.
+            for band in tokens.split(max(1, MLP_TOKENS // w), dim=1):
+                band += self.mlp(self.norm2(band))
         if self.residual is not None:
             tokens = self.residual(tokens)
         return tokens, weights

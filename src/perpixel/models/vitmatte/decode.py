@@ -1,8 +1,9 @@
 """The decoder of ViTMatte at inference: the same numbers in tiles, in little memory, where they are needed.
 
-Batch norms are folded into the convolutions. Each fusion block is computed tile by tile with the one row and column of
-neighbours that its 3×3 convolution reads, so a tile equals the same piece of the whole. Where only some pixels are
-needed, the tiles that do not reach them are skipped at every level.
+Batch norms are folded into the convolutions. A large image is decoded area by area, so that the memory does not grow
+with it; inside an area each fusion block is computed tile by tile. Areas and tiles come with the neighbours that their
+convolutions read, so they equal the same piece of the whole. Where only some pixels are needed, whatever they do not
+depend on is skipped at every level.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from perpixel.models.vitmatte.model import VitMatteBasicConv3x3, VitMatteDetailCaptureModule, VitMatteFusionBlock
 
 TILE = 128
+# Side of an area in pixels.
+AREA = 1024
+# How far beyond an area the decoder reads, in patches: one for the first enlargement, almost two for all that follows.
+MARGIN = 3
 
 
 class _Convolution(NamedTuple):
@@ -48,15 +53,46 @@ def decode(
     Returns:
         (b, 1, H, W) in [0, 1], float32.
     """
-    whole = [
-        decode_one(decoder, features[i], pixel_values[i], None if needed is None else needed[i, 0])
-        for i in range(features.shape[0])
-    ]
-    return torch.stack(whole) if whole else pixel_values.new_zeros(0, 1, *pixel_values.shape[2:])
+    b, _, height, width = pixel_values.shape
+    patch = 2 ** len(decoder.fusion_blocks)
+    margin = MARGIN * patch
+    alphas = torch.zeros(b, 1, height, width, dtype=torch.float32, device=pixel_values.device)
+    for i in range(b):
+        for core in _grid(height, width, AREA):
+            wanted = None if needed is None else needed[i, 0, core.top : core.bottom, core.left : core.right]
+            if wanted is not None and not bool(wanted.any()):
+                continue
+            wide = _Tile(
+                max(0, core.top - margin),
+                min(height, core.bottom + margin),
+                max(0, core.left - margin),
+                min(width, core.right + margin),
+            )
+            inside = wide == _Tile(0, height, 0, width) and wanted is None
+            alphas[i, :, core.top : core.bottom, core.left : core.right] = decode_area(
+                decoder,
+                features[i, :, wide.top // patch : wide.bottom // patch, wide.left // patch : wide.right // patch],
+                pixel_values[i, :, wide.top : wide.bottom, wide.left : wide.right],
+                None if inside else _placed(wanted, core, wide),
+            )[:, core.top - wide.top : core.bottom - wide.top, core.left - wide.left : core.right - wide.left]
+    return alphas
 
 
-def decode_one(decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: Tensor, needed: Tensor | None) -> Tensor:
-    """`decode` for one image: (c, h, w) features and (4, H, W) pixels → (1, H, W)."""
+def _placed(wanted: Tensor | None, core: _Tile, wide: _Tile) -> Tensor:
+    """The needed pixels of an area's core as a mask of the area with its margin."""
+    mask = torch.zeros(wide.bottom - wide.top, wide.right - wide.left, dtype=torch.bool)
+    part = mask[core.top - wide.top : core.bottom - wide.top, core.left - wide.left : core.right - wide.left]
+    if wanted is None:
+        part[:] = True
+    else:
+        part.copy_(wanted)
+    return mask
+
+
+def decode_area(
+    decoder: VitMatteDetailCaptureModule, features: Tensor, pixels: Tensor, needed: Tensor | None
+) -> Tensor:
+    """Decode one area of one image: (c, h, w) features and (4, H, W) pixels → (1, H, W), 0 where nothing is needed."""
     details = _details(decoder, pixels)
     fusion = cast("Iterable[VitMatteFusionBlock]", decoder.fusion_blocks)
     blocks = [_fold(block.conv.conv, block.conv.batch_norm) for block in fusion]
@@ -140,24 +176,35 @@ def _tiles(needed: Tensor | None, sizes: list[tuple[int, ...]]) -> list[list[_Ti
     """The tiles to compute at every level, from full size down; a level's tiles hold all that the finer one reads."""
     levels = []
     for height, width in sizes:
-        levels.append(
-            [
-                tile
-                for tile in _grid(height, width)
-                if needed is None or bool(needed[tile.top : tile.bottom, tile.left : tile.right].any())
-            ]
-        )
+        tiles = _grid(height, width, TILE)
         if needed is not None:
-            needed = _read_by(levels[-1], height, width)
+            tiles = [fitted for tile in tiles if (fitted := _fit(tile, needed)) is not None]
+            needed = _read_by(tiles, height, width)
+        levels.append(tiles)
     return levels
 
 
-def _grid(height: int, width: int) -> list[_Tile]:
+def _grid(height: int, width: int, side: int) -> list[_Tile]:
     return [
-        _Tile(top, min(top + TILE, height), left, min(left + TILE, width))
-        for top in range(0, height, TILE)
-        for left in range(0, width, TILE)
+        _Tile(top, min(top + side, height), left, min(left + side, width))
+        for top in range(0, height, side)
+        for left in range(0, width, side)
     ]
+
+
+def _fit(tile: _Tile, needed: Tensor) -> _Tile | None:
+    """The smallest rectangle of a tile that holds its needed pixels, or None if there are none."""
+    part = needed[tile.top : tile.bottom, tile.left : tile.right]
+    rows = part.any(dim=1).nonzero()
+    if not len(rows):
+        return None
+    columns = part.any(dim=0).nonzero()
+    return _Tile(
+        tile.top + int(rows[0]),
+        tile.top + int(rows[-1]) + 1,
+        tile.left + int(columns[0]),
+        tile.left + int(columns[-1]) + 1,
+    )
 
 
 def _read_by(tiles: list[_Tile], height: int, width: int) -> Tensor:

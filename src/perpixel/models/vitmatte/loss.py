@@ -15,14 +15,13 @@ PYRAMID_LEVELS = 5
 FLATNESS = 0.01
 
 
-def matting_loss(alphas: Tensor, labels: Tensor, unknown: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+def matting_loss(alphas: Tensor, labels: Tensor, unknown: Tensor) -> dict[str, Tensor]:
     """Compare predicted with true alphas.
 
     Args:
         alphas: (b, 1, h, w) predicted, in [0, 1].
         labels: (b, 1, h, w) true, in [0, 1].
         unknown: (b, 1, h, w) bool, where the trimap is unknown.
-        valid: (b, 1, h, w) bool, False where the batch is padding; everything is valid if not given.
 
     Returns:
         The terms `known`, `unknown`, `laplacian` and `gradient`, scalars; the loss is their sum.
@@ -34,15 +33,9 @@ def matting_loss(alphas: Tensor, labels: Tensor, unknown: Tensor, valid: Tensor 
         (0.25, 0.0)
     """
     alphas, labels = alphas.float(), labels.float()
-    known = ~unknown
-    if valid is not None:
-        known, unknown = known & valid, unknown & valid
-        # Equal in the padding, so that no term sees it.
-        alphas = torch.where(valid, alphas, 0.0)
-        labels = torch.where(valid, labels, 0.0)
     difference = (alphas - labels).abs()
     return {
-        "known": _mean_where(difference, known),
+        "known": _mean_where(difference, ~unknown),
         "unknown": _mean_where(difference, unknown),
         "laplacian": laplacian_loss(alphas, labels),
         "gradient": gradient_penalty(alphas, labels, unknown),

@@ -7,6 +7,7 @@ Parameter names are those of the Hugging Face checkpoints.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from perpixel.errors import ConfigError, InputError
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
 from perpixel.models.vitmatte.config import VitMatteConfig
-from perpixel.models.vitmatte.decode import decode
+from perpixel.models.vitmatte.decode import AREA, MARGIN, decode
 from perpixel.models.vitmatte.loss import matting_loss
 
 HEAD_CHANNELS = 16
@@ -174,18 +175,19 @@ class VitMatteForImageMatting(Model):
     def working_memory(self, height: int, width: int) -> int:
         """Estimate the bytes that inference takes beside the weights, for an image of height × width pixels.
 
-        The backbone and the decoder run one after the other, so the larger of the two counts. Attention weights, if
-        asked for, come on top.
+        Attention weights, hidden states and gradients, if asked for, come on top.
         """
         config = self.config
         fusion, stream = config.fusion_hidden_sizes, config.convstream_hidden_sizes
-        # Channels that are alive at once at full size, 1/2, 1/4, 1/8 …: a level's output, its input, its detail.
+        # Channels of an area that the decoder holds at full size, 1/2, 1/4 …: a level's output, its input, its detail.
         levels = zip([0, *reversed(fusion[:-1])], [*reversed(fusion[:-1]), 0], [4, *stream], strict=True)
         decoder = sum((out + into / 4 + detail) / 4**i for i, (out, into, detail) in enumerate(levels))
-        # A token's MLP is four times as wide and held before and after its activation; 256 pixels are a token.
-        backbone = 4 + 14 * config.hidden_size / 256
+        patch = 2 ** len(fusion)
+        sides = (min(-(-side // 32) * 32, AREA + 2 * MARGIN * patch) for side in (height, width))
+        # Global attention holds eight maps of tokens: the input, its norm, query, key, value, their copies, the output.
+        image = 4 + 8 * config.hidden_size / patch**2
         pixels = -(-height // 32) * -(-width // 32) * 1024
-        return int(self.dtype.itemsize * pixels * (4 + max(decoder, backbone))) + WORKSPACE
+        return int(self.dtype.itemsize * (image * pixels + decoder * math.prod(sides))) + WORKSPACE
 
     def forward(
         self,
@@ -205,7 +207,8 @@ class VitMatteForImageMatting(Model):
             output_attentions: whether to return the attention weights; this builds every matrix of them.
             output_hidden_states: whether to return the backbone's feature maps after every layer.
             labels: (b, H, W) or (b, 1, H, W) true alphas, float in [0, 1] or whole numbers of 0 to 255 (0 and 1 where
-                nothing is larger). With labels the loss of the paper is returned.
+                nothing is larger). With labels the loss of the paper is returned; in a batch of mixed sizes it is the
+                mean of the images' own losses.
             return_dict: False for a tuple instead of an `ImageMattingOutput`.
             image_sizes: (b, 2) height and width that each image has in a batch of mixed sizes, divisible by the patch
                 size; `VitMatteImageProcessor` gives it where it is needed. Every image is then computed as if alone.
@@ -278,13 +281,15 @@ class VitMatteForImageMatting(Model):
         low, high = UNKNOWN_VALUES
         trimap = pixel_values[:, 3:4]
         unknown = (trimap > low) & (trimap < high)
-        valid = None
-        if sizes is not None:
-            valid = torch.zeros_like(unknown)
-            for i, (h, w) in enumerate(sizes):
-                valid[i, :, :h, :w] = True
-        terms = matting_loss(alphas, labels.to(alphas.device), unknown, valid)
-        return torch.stack(list(terms.values())).sum()
+        labels = labels.to(alphas.device)
+        if sizes is None:
+            parts = [(alphas, labels, unknown)]
+        else:
+            # Each image is cut out of the batch, so that no term sees the padding or its border.
+            windows = [(slice(i, i + 1), slice(None), slice(h), slice(w)) for i, (h, w) in enumerate(sizes)]
+            parts = [(alphas[window], labels[window], unknown[window]) for window in windows]
+        losses = [torch.stack(list(matting_loss(*part).values())).sum() for part in parts]
+        return torch.stack(losses).mean()
 
 
 def _distinct_sizes(

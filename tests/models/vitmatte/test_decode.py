@@ -1,0 +1,82 @@
+"""The tiled decoder against the module that it stands for."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.vitmatte.tiny import tiny_model
+from perpixel.models.vitmatte import decode as tiled
+from perpixel.models.vitmatte.decode import decode
+
+DECODER = tiny_model().decoder
+SIDES = st.integers(1, 6)
+TILES = st.sampled_from([5, 16, 24, 128])
+
+
+def inputs(b, rows, columns):
+    generator = torch.Generator().manual_seed(rows * 10 + columns)
+    features = torch.randn(b, 16, rows, columns, generator=generator)
+    return features, torch.randn(b, 4, 16 * rows, 16 * columns, generator=generator)
+
+
+def unwritten(like, channels, size):
+    """What was never written shows in the result."""
+    return torch.full((1, channels, *size), torch.nan, dtype=like.dtype)
+
+
+@settings(max_examples=15, deadline=None)
+@given(b=st.integers(1, 2), rows=SIDES, columns=SIDES, tile=TILES)
+@torch.no_grad()
+def test_tiles_give_what_the_whole_gives(b, rows, columns, tile):
+    features, pixels = inputs(b, rows, columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "TILE", tile)
+        patch.setattr(tiled, "_empty", unwritten)
+        alphas = decode(DECODER, features, pixels)
+    expected = DECODER(features, pixels)
+    assert alphas.shape == expected.shape and alphas.dtype == torch.float32
+    assert (alphas - expected).abs().max() < 1e-5
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=SIDES, columns=SIDES, tile=TILES, seed=st.integers(0, 99), share=st.sampled_from([0, 1e-3, 1e-2, 0.3]))
+@torch.no_grad()
+def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, seed, share):
+    features, pixels = inputs(1, rows, columns)
+    needed = torch.rand(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(seed)) < share
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "TILE", tile)
+        patch.setattr(tiled, "_empty", unwritten)
+        alphas = decode(DECODER, features, pixels, needed)
+    expected = DECODER(features, pixels)
+    assert (alphas - expected)[needed].abs().sum() < 1e-5 * max(1, int(needed.sum()))
+    height, width = pixels.shape[2:]
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            window = (..., slice(top, top + tile), slice(left, left + tile))
+            assert needed[window].any() or not alphas[window].any()
+
+
+@torch.no_grad()
+def test_one_needed_pixel_costs_a_few_pixels_a_level():
+    features, pixels = inputs(1, 8, 8)
+    needed = torch.zeros(1, 1, 128, 128, dtype=torch.bool)
+    needed[..., 24, 24] = True  # in the middle of a tile of 16
+    sizes = [(128, 128), (64, 64), (32, 32), (16, 16)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "TILE", 16)
+        tiles = [[tuple(tile) for tile in level] for level in tiled._tiles(needed[0, 0], sizes)]
+        alphas = decode(DECODER, features, pixels, needed)
+    # The pixel and two around it, 22 to 26, lie on rows 11 to 13 of the half size, and bilinear reads one more.
+    assert tiles[0] == [(24, 25, 24, 25)]
+    top, bottom = min(tile[0] for tile in tiles[1]), max(tile[1] for tile in tiles[1])
+    assert top <= 10
+    assert 14 < bottom <= 16
+    assert all(sum((t[1] - t[0]) * (t[3] - t[2]) for t in level) <= 64 for level in tiles)
+    assert int((alphas != 0).sum()) == 1
+
+
+@torch.no_grad()
+def test_an_empty_batch():
+    assert decode(DECODER, torch.zeros(0, 16, 2, 3), torch.zeros(0, 4, 32, 48)).shape == (0, 1, 32, 48)
