@@ -64,14 +64,15 @@ def test_labels_give_a_loss_and_a_gradient_to_every_parameter():
 def test_a_new_model_trains():
     torch.manual_seed(0)
     model = VitMatteForImageMatting(tiny_config()).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(12):
+        model.zero_grad()
         loss = model(pixels(), labels=truth().round()).loss
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
         losses.append(float(loss.detach()))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 3e-3 * parameter.grad.sign()
     assert losses[-1] < 0.9 * losses[0]
     assert all(p.isfinite().all() for p in model.parameters())
 
@@ -173,8 +174,10 @@ def test_padding_does_not_enter_the_loss():
     values[1, :, 32:], values[1, :, :, 48:] = 3.0, 0.5
     again = model(values, labels=labels, image_sizes=sizes).loss
     assert torch.equal(loss, again)
-    labels[1, :, :32, :48] = 0.3
-    assert not torch.equal(loss, model(values, labels=labels, image_sizes=sizes).loss)
+    alone = [
+        model(values[i : i + 1, :, :h, :w], labels=labels[i : i + 1, :, :h, :w]).loss for i, (h, w) in enumerate(sizes)
+    ]
+    assert torch.isclose(loss, sum(alone) / 2, rtol=1e-5)
 
 
 @torch.no_grad()
