@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from perpixel.data.alphas import draw_alpha
 from perpixel.data.art import place_art
@@ -42,7 +42,8 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
     {0, 128/255, 1}, as `VitMatteImageProcessor` prepares them; and `labels`, (1, size, size) float32, the true
     matte in [0, 1], exactly 0 or 1 wherever the trimap is certain.
 
-    Photographs are decoded here, before a loader forks, so that its workers share the memory.
+    Photographs are decoded here, before a loader forks, so that its workers share the memory. OpenCV is held to
+    one thread in this process from here on: its thread pool does not survive a fork, and workers would hang.
 
     Raises:
         InputError: if a path does not exist, there is too little to split, or the size is too small.
@@ -61,6 +62,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         art_share: float = 0.15,
         longest: int = 1200,
     ) -> None:
+        _one_thread()
         if size < 32:
             raise InputError(f"size is {size} pixels: it must be 32 or more")
         self.size = size
@@ -78,9 +80,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         if index < 0:
             raise IndexError(f"index is {index}: it must be 0 or more")
-        if get_worker_info() is not None:
-            # One loader worker is one process for one core; OpenCV would start threads in each.
-            cv2.setNumThreads(1)
+        _one_thread()
         image, trimap, alpha = self.draw(index)
         pixels = np.empty((4, self.size, self.size), np.float32)
         pixels[:3] = image.transpose(2, 0, 1) / np.float32(127.5) - np.float32(1.0)
@@ -184,6 +184,12 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         if rng.random() < 0.5:
             texture = soften(texture, float(np.exp(rng.uniform(np.log(0.8), np.log(16.0)))))
         return np.clip(texture, 0.0, 1.0)
+
+
+def _one_thread() -> None:
+    # Setting it again in a forked worker would wait for threads that only the parent has.
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
 
 
 def _halvings(photo: npt.NDArray[np.uint8], size: int) -> list[npt.NDArray[np.uint8]]:

@@ -71,7 +71,9 @@ def camera(rng: np.random.Generator, image: Array) -> npt.NDArray[np.uint8]:
         image = np.clip(image, 0.0, 1.0) ** np.float32(rng.uniform(0.7, 1.4))
     image = (image - 0.5) * np.float32(rng.uniform(0.8, 1.15)) + np.float32(0.5 + rng.normal(0, 0.03))
     if rng.random() < 0.5:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        # The difference of two random bytes, scaled to unit deviation: near enough to Gaussian, ten times faster.
+        first, second = rng.integers(0, 256, (2, *image.shape), np.uint8).astype(np.float32)
+        noise = (first - second) / np.float32(104.5)
         if rng.random() < 0.4:
             noise = cv2.GaussianBlur(noise, (0, 0), 0.7)
         image = image + np.float32(rng.exponential(0.01)) * noise

@@ -107,12 +107,13 @@ def fur(rng: np.random.Generator, size: int) -> Drawing:
     curl = rng.uniform(3.0, 6.0) if rng.random() < 0.12 else rng.uniform(0.1, 1.2)
     wave = rng.choice([0.0, rng.uniform(0, 0.9)])
     # Fur on the body first: it gives the shading only, the body covers already.
-    inner = int(min(500, 0.5 * density * perimeter))
+    inner = int(min(600, 0.7 * density * perimeter))
     roots = outline[rng.integers(0, len(outline), inner)]
     middle = outline.mean(0)
     roots = middle + (roots - middle) * np.sqrt(rng.uniform(0.0, 0.95, (inner, 1)))
     angles = np.arctan2(*(roots - middle).T[::-1]) + lean + rng.normal(0, 0.3, inner)
-    canvas.strokes(rng, _visible(grow(rng, roots, angles, length, points=6, curl=curl), size), width, contrast=contrast)
+    lying = _visible(grow(rng, roots, angles, length, points=6, curl=curl), size)
+    canvas.strokes(rng, lying, width, taper=0.9, contrast=0.6 * contrast)
     count = int(min(1100, density * perimeter / _share_on_canvas(outline, size)))
     roots, angles = _outline_roots(rng, outline, outward, count, 0.7 * length)
     clumps = int(count / rng.uniform(3, 25)) if count > 12 and rng.random() < 0.7 else 0
