@@ -84,7 +84,14 @@ class VitDetConfig(BackboneConfig):
     def __post_init__(self) -> None:
         self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
         super().__post_init__()
-        if self.hidden_size % self.num_attention_heads:
+        for name in ("image_size", "pretrain_image_size", "patch_size"):
+            value = getattr(self, name)
+            sides = [value, value] if isinstance(value, int) else value
+            if len(sides) != 2 or min(sides) < 1:
+                raise ConfigError(f"{name} is {value}: give one side in pixels, or height and width")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ConfigError(
                 f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
                 "the heads must divide the hidden size"

@@ -317,6 +317,23 @@ def test_different_sizes_without_padding(processor):
         processor(images, trimaps, do_pad=False, return_tensors="pt")
 
 
+@pytest.mark.parametrize("kind", ["np", "pt"])
+def test_sizes_are_told_only_where_they_differ_after_padding(processor, kind):
+    def keys(*sizes, **options):
+        pairs = zip(*[picture(*size) for size in sizes], strict=True)
+        return list(processor(*pairs, return_tensors=kind, **options))
+
+    assert keys((5, 7)) == keys((5, 7), (8, 1)) == keys((5, 7), (5, 7), do_pad=False) == ["pixel_values"]
+    assert keys((5, 7), (9, 7)) == keys((5, 7), (5, 9)) == ["pixel_values", "image_sizes"]
+    assert keys((5, 7), (9, 7), size_divisibility=32) == ["pixel_values"]
+    images, trimaps = zip(picture(5, 7), picture(9, 17), picture(16, 3), strict=True)
+    inputs = processor(images, trimaps, return_tensors=kind, data_format="channels_last")
+    assert inputs.pixel_values.shape == (3, 16, 24, 4)
+    assert inputs.image_sizes.tolist() == [[8, 8], [16, 24], [16, 8]]
+    assert str(inputs.image_sizes.dtype).endswith("int64")
+    assert list(processor(images, trimaps)) == ["pixel_values"]
+
+
 def test_batches_of_arrays(processor):
     images = np.stack([picture(seed=seed)[0] for seed in range(3)])
     trimaps = np.stack([picture(seed=seed)[1] for seed in range(3)])
