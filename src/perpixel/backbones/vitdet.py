@@ -8,7 +8,7 @@ the layers. Parameter names are those of the Hugging Face checkpoints.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,15 @@ from perpixel.models.outputs import BackboneOutput, BaseModelOutput
 
 # Tokens that go through an MLP at once at inference.
 MLP_TOKENS = 8192
+
+
+class Region(NamedTuple):
+    """A rectangle of an image's grid of patches: where it starts, and the size of the whole grid."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 @dataclass
@@ -129,7 +138,7 @@ class VitDetEmbeddings(nn.Module):
             self.position_embeddings = nn.Parameter(torch.zeros(1, positions, config.hidden_size))
         self.projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor, region: Region | None = None) -> Tensor:
         """(b, c, H, W) → (b, h, w, hidden_size)."""
         if pixel_values.ndim != 4 or pixel_values.shape[1] != self.num_channels:
             raise InputError(
@@ -143,7 +152,9 @@ class VitDetEmbeddings(nn.Module):
             )
         tokens: Tensor = self.projection(pixel_values).permute(0, 2, 3, 1)  # (b, h, w, c)
         if self.position_embeddings is not None:
-            tokens = tokens + self.positions(tokens.shape[1], tokens.shape[2])
+            h, w = tokens.shape[1:3]
+            top, left, height, width = region or Region(0, 0, h, w)
+            tokens = tokens + self.positions(height, width)[:, top : top + h, left : left + w]
         return tokens.contiguous()
 
     def positions(self, height: int, width: int) -> Tensor:
@@ -175,7 +186,9 @@ class VitDetAttention(nn.Module):
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid[0] - 1, width))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid[1] - 1, width))
 
-    def forward(self, tokens: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, tokens: Tensor, output_attentions: bool = False, span: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """(b, h, w, c) → the same, and (b, heads, h·w, h·w) weights if asked for."""
         b, h, w, c = tokens.shape
         qkv = self.qkv(tokens).reshape(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -185,7 +198,7 @@ class VitDetAttention(nn.Module):
             weights = attention_weights(query, key, self.rel_pos_h, self.rel_pos_w, h, w)
             mixed = weights @ value
         else:
-            mixed = attention_with_positions(query, key, value, self.rel_pos_h, self.rel_pos_w, h, w)
+            mixed = attention_with_positions(query, key, value, self.rel_pos_h, self.rel_pos_w, h, w, span)
         mixed = mixed.transpose(1, 2).reshape(b, h, w, c)
         return self.proj(mixed), weights
 
@@ -295,13 +308,16 @@ class VitDetLayer(nn.Module):
         if index in config.residual_block_indices:
             self.residual = VitDetResBottleneckBlock(config)
 
-    def forward(self, tokens: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, tokens: Tensor, output_attentions: bool = False, region: Region | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """(b, h, w, c) → the same, and the attention weights (b · windows, heads, n, n) if asked for."""
         h, w = tokens.shape[1:3]
         x = self.norm1(tokens)
         if self.window_size:
             x = window_partition(x, self.window_size)
-        x, weights = self.attention(x, output_attentions)
+        span = None if self.window_size or region is None else (region.height, region.width)
+        x, weights = self.attention(x, output_attentions, span)
         if self.window_size:
             x = window_unpartition(x, h, w)
         tokens = tokens + drop_path(x, self.drop_rate, self.training)
@@ -309,7 +325,7 @@ class VitDetLayer(nn.Module):
             tokens = tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_rate, self.training)
         else:
             # In bands and in place: the MLP is four times as wide as the tokens.
-            for band in tokens.split(max(1, MLP_TOKENS // w), dim=1):
+            for band in torch.split(tokens, max(1, MLP_TOKENS // w), dim=1):
                 band += self.mlp(self.norm2(band))
         if self.residual is not None:
             tokens = self.residual(tokens)
@@ -325,7 +341,7 @@ class VitDetEncoder(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(
-        self, tokens: Tensor, keep: set[int], output_attentions: bool = False
+        self, tokens: Tensor, keep: set[int], output_attentions: bool = False, region: Region | None = None
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None]:
         """Run all layers on (b, h, w, c) tokens.
 
@@ -339,7 +355,7 @@ class VitDetEncoder(nn.Module):
             if self.gradient_checkpointing and self.training:
                 tokens, weights = checkpoint(layer, tokens, output_attentions, use_reentrant=False)
             else:
-                tokens, weights = layer(tokens, output_attentions)
+                tokens, weights = layer(tokens, output_attentions, region)
             if i in keep:
                 kept[i] = tokens.permute(0, 3, 1, 2)  # (b, c, h, w)
             if weights is not None:
@@ -430,8 +446,17 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        region: Region | None = None,
     ) -> BackboneOutput | tuple[Any, ...]:
         """Encode (b, c, H, W) pixels.
+
+        Args:
+            pixel_values: (b, c, H, W).
+            output_hidden_states: whether to return the maps of all stages.
+            output_attentions: whether to return the attention weights.
+            return_dict: False for a tuple.
+            region: which part of a larger image the pixels are, if they are one: positions are then those of the
+                whole image, so that a tile is seen as in its place.
 
         Returns:
             `feature_maps`, one (b, hidden_size, h, w) a stage of `out_features`; `hidden_states` and `attentions`
@@ -442,7 +467,7 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
         names = self.config.stage_names
         wanted = [names.index(name) for name in self.out_features]
         keep = set(range(len(names))) if hidden else set(wanted)
-        _, kept, attentions = self.encoder(self.embeddings(pixel_values), keep, attend)
+        _, kept, attentions = self.encoder(self.embeddings(pixel_values, region), keep, attend, region)
         output = BackboneOutput(
             feature_maps=tuple(kept[i] for i in wanted),
             hidden_states=tuple(kept[i] for i in range(len(names))) if hidden else None,

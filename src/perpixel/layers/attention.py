@@ -19,12 +19,13 @@ SHORT_SEQUENCE = 512
 BLOCK_SCORES = 1 << 20
 
 
-def distance_vectors(table: Tensor, size: int) -> Tensor:
+def distance_vectors(table: Tensor, size: int, span: int | None = None) -> Tensor:
     """Turn a table of position vectors around, from the farthest row (or column) before to the farthest behind.
 
     Args:
         table: (2 L - 1, d), one vector a distance; resampled linearly where L is not `size`.
         size: how many rows (or columns) there are.
+        span: how many the whole image has, if these are a part of it; the table is resampled to the whole.
 
     Returns:
         (d, 2 size - 1): column k belongs to the distance size - 1 - k.
@@ -33,10 +34,10 @@ def distance_vectors(table: Tensor, size: int) -> Tensor:
         >>> distance_vectors(torch.arange(3.0)[:, None], 2)
         tensor([[2., 1., 0.]])
     """
-    length = 2 * size - 1
-    if table.shape[0] != length:
-        table = functional.interpolate(table.T[None], size=length, mode="linear")[0].T  # (2 size - 1, d)
-    return table.flip(0).T  # (d, 2 size - 1)
+    span = size if span is None else span
+    if table.shape[0] != 2 * span - 1:
+        table = functional.interpolate(table.T[None], size=2 * span - 1, mode="linear")[0].T  # (2 span - 1, d)
+    return table[span - size : span + size - 1].flip(0).T  # (d, 2 size - 1)
 
 
 def position_scores(query: Tensor, rows: Tensor, columns: Tensor, top: int = 0, left: int = 0) -> tuple[Tensor, Tensor]:
@@ -81,6 +82,7 @@ def attention_with_positions(
     table_w: Tensor | None,
     height: int,
     width: int,
+    span: tuple[int, int] | None = None,
 ) -> Tensor:
     """Softmax attention over a grid of tokens, with decomposed relative positions if tables are given.
 
@@ -92,6 +94,7 @@ def attention_with_positions(
         table_w: (2 L - 1, d) column vectors, or None.
         height: rows of the grid, n = height · width.
         width: columns of the grid.
+        span: rows and columns of the whole image's grid, if this grid is a part of it.
 
     Returns:
         (b, heads, n, d). The memory beside the arguments grows linearly with n once n exceeds 512, with gradients
@@ -100,7 +103,8 @@ def attention_with_positions(
     if table_h is None or table_w is None:
         return functional.scaled_dot_product_attention(query, key, value)
     b, heads, n, d = query.shape
-    rows, columns = distance_vectors(table_h, height), distance_vectors(table_w, width)
+    whole = (height, width) if span is None else span
+    rows, columns = distance_vectors(table_h, height, whole[0]), distance_vectors(table_w, width, whole[1])
     grid = query.reshape(b, heads, height, width, d)
     if n <= SHORT_SEQUENCE:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=_bias(grid, rows, columns))

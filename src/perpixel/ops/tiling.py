@@ -28,13 +28,14 @@ class Tile:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
-def plan_tiles(needed: NDArray[np.bool_], side: int, overlap: int) -> list[Tile]:
+def plan_tiles(needed: NDArray[np.bool_], side: int, overlap: int, multiple: int = 1) -> list[Tile]:
     """Cover the needed pixels with square tiles that overlap.
 
     Args:
         needed: (h, w) bool.
-        side: side of a tile in pixels; tiles at small images are cut to the image.
-        overlap: how many pixels neighbours share.
+        side: side of a tile in pixels; tiles are cut to the image.
+        overlap: how many pixels neighbours share at least.
+        multiple: tiles start at multiples of so many pixels; at most `side - overlap`.
 
     Returns:
         Tiles in row-major order; each needed pixel is in at least one of them.
@@ -43,23 +44,24 @@ def plan_tiles(needed: NDArray[np.bool_], side: int, overlap: int) -> list[Tile]
         >>> plan_tiles(np.ones((64, 100), bool), side=64, overlap=16)
         [Tile(top=0, bottom=64, left=0, right=64), Tile(top=0, bottom=64, left=36, right=100)]
     """
-    if not 0 <= overlap < side:
-        raise InputError(f"overlap is {overlap} and the tile's side is {side}: the overlap must be smaller")
+    if overlap < 0 or multiple < 1 or side - overlap < multiple:
+        raise InputError(
+            f"tiles of {side} pixels cannot overlap by {overlap} and start at multiples of {multiple}: "
+            f"make them {overlap + multiple} pixels or more"
+        )
     height, width = needed.shape
     return [
         tile
-        for top, bottom in _spans(height, side, overlap)
-        for left, right in _spans(width, side, overlap)
+        for top, bottom in _spans(height, side, overlap, multiple)
+        for left, right in _spans(width, side, overlap, multiple)
         if needed[(tile := Tile(top, bottom, left, right)).window].any()
     ]
 
 
-def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
-    if length <= side:
-        return [(0, length)]
-    count = -(-(length - overlap) // (side - overlap))
-    starts = np.linspace(0, length - side, count).round().astype(int)
-    return [(int(start), int(start) + side) for start in starts]
+def _spans(length: int, side: int, overlap: int, multiple: int) -> list[tuple[int, int]]:
+    last = max(0, -(-(length - side) // multiple) * multiple)
+    step = (side - overlap) // multiple * multiple
+    return [(start, min(start + side, length)) for start in [*range(0, last, step), last]]
 
 
 def tile_weight(tile: Tile, height: int, width: int, overlap: int) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from perpixel.errors import InputError
 from perpixel.images.read import ImageLike, Photo, read_photo, read_trimap
-from perpixel.ops.tiling import memory_bytes, plan_tiles, tile_weight
+from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
 from perpixel.results import Matte
 
@@ -90,16 +90,17 @@ def load_matting_model(
 
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
-    try:
-        place = None if device is None else torch.device(device)
-        if isinstance(model, VitMatteForImageMatting):
-            return model.eval() if place is None else model.eval().to(place)
+    if isinstance(model, VitMatteForImageMatting):
+        network = model.eval()
+    else:
         network = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
-        return network if place is None else network.to(place)
-    except (RuntimeError, AssertionError) as error:
-        if device is None or "device" not in str(error).lower() and "cuda" not in str(error).lower():
-            raise
-        raise InputError(f"the device {str(device)!r} cannot be used here: use 'cpu', or mend the driver") from None
+    if device is None:
+        return network
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it") from None
+    return network.to(device)
 
 
 def estimate_alpha(
@@ -122,34 +123,41 @@ def estimate_alpha(
     height, width = trimap.shape
     if limit is None or network.working_memory(height, width) <= limit:
         return _run(network, pixels, trimap)
-    side = _largest_tile(network, limit)
-    unknown = trimap == UNKNOWN
+    multiple = network.tile_multiple
+    side = _largest_tile(network, limit, TILE_OVERLAP + multiple)
     total = np.zeros((height, width), np.float32)
     weights = np.zeros((height, width), np.float32)
-    for tile in plan_tiles(unknown, side, TILE_OVERLAP):
+    for tile in plan_tiles(trimap == UNKNOWN, side, TILE_OVERLAP, multiple):
         weight = tile_weight(tile, height, width, TILE_OVERLAP)
-        total[tile.window] += weight * _run(network, pixels[tile.window], trimap[tile.window])
+        total[tile.window] += weight * _run(network, pixels, trimap, tile)
         weights[tile.window] += weight
     return np.divide(total, weights, out=total, where=weights > 0)
 
 
-def _largest_tile(network: VitMatteForImageMatting, limit: int) -> int:
-    side = SMALLEST_TILE
+def _largest_tile(network: VitMatteForImageMatting, limit: int, least: int) -> int:
+    side = max(SMALLEST_TILE, -(-least // 32) * 32)
     if network.working_memory(side, side) > limit:
-        least = network.working_memory(side, side) / 1e6
-        raise InputError(f"max_memory is {limit / 1e6:.0f} MB: this model needs at least {least:.0f} MB")
+        needed = network.working_memory(side, side) / 1e6
+        raise InputError(f"max_memory is {limit / 1e6:.0f} MB: this model needs at least {needed:.0f} MB")
     while network.working_memory(side + 32, side + 32) <= limit:
         side += 32
     return side
 
 
 def _run(
-    network: VitMatteForImageMatting, pixels: NDArray[np.uint8] | NDArray[np.uint16], trimap: NDArray[np.uint8]
+    network: VitMatteForImageMatting,
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    trimap: NDArray[np.uint8],
+    tile: Tile | None = None,
 ) -> NDArray[np.float32]:
+    """Alphas of an image, or of a tile of it."""
     import torch
 
     from perpixel.models.vitmatte.processor import VitMatteImageProcessor
 
+    place = None if tile is None else network.region(tile.top, tile.left, *trimap.shape)
+    if tile is not None:
+        pixels, trimap = pixels[tile.window], trimap[tile.window]
     processor = VitMatteImageProcessor()
     inputs = processor(images=pixels, trimaps=trimap, return_tensors="pt", input_data_format="channels_last")
     height, width = trimap.shape
@@ -158,6 +166,6 @@ def _run(
     needed[0, 0, :height, :width] = torch.from_numpy(trimap == UNKNOWN)
     with torch.inference_mode():
         values = values.to(device=network.device, dtype=network.dtype)
-        alphas = network(values, needed=needed).alphas
+        alphas = network(values, needed=needed, region=place).alphas
     result: NDArray[np.float32] = alphas[0, 0, :height, :width].float().cpu().numpy()
     return result

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from perpixel.backbones import AutoBackbone
 from perpixel.backbones.base import BackboneConfig
+from perpixel.backbones.vitdet import Region, VitDetConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
@@ -172,6 +173,27 @@ class VitMatteForImageMatting(Model):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    @property
+    def tile_multiple(self) -> int:
+        """Tiles that start at multiples of so many pixels have the attention windows of the whole image."""
+        config = self.config.backbone_config
+        windows = config.window_size if isinstance(config, VitDetConfig) and config.window_block_indices else 1
+        return self.stride * windows
+
+    def region(self, top: int, left: int, height: int, width: int) -> Region | None:
+        """The place of a tile in an image, for `forward`; None where the backbone has no use for it.
+
+        Args:
+            top: the image's row, in pixels, where the tile starts; divisible by the patch size.
+            left: the column, likewise.
+            height: the image's height in pixels.
+            width: the image's width.
+        """
+        if not isinstance(self.config.backbone_config, VitDetConfig):
+            return None
+        rows, columns = (-(-side // 32) * 32 // self.stride for side in (height, width))
+        return Region(top // self.stride, left // self.stride, rows, columns)
+
     def working_memory(self, height: int, width: int) -> int:
         """Estimate the bytes that inference takes beside the weights, for an image of height × width pixels.
 
@@ -198,6 +220,7 @@ class VitMatteForImageMatting(Model):
         return_dict: bool | None = None,
         image_sizes: Tensor | list[tuple[int, int]] | None = None,
         needed: Tensor | None = None,
+        region: Region | None = None,
     ) -> ImageMattingOutput | tuple[Any, ...]:
         """Estimate the alpha of every pixel.
 
@@ -213,6 +236,7 @@ class VitMatteForImageMatting(Model):
             image_sizes: (b, 2) height and width that each image has in a batch of mixed sizes, divisible by the patch
                 size; `VitMatteImageProcessor` gives it where it is needed. Every image is then computed as if alone.
             needed: (b, 1, H, W) bool; pixels elsewhere may be left at 0, which saves time. Inference only.
+            region: the patches of a larger image that the pixels are, if they are a tile of it; `region()` makes it.
 
         Returns:
             `loss` (a scalar, if labels are given), `alphas` (b, 1, H, W) in [0, 1], `hidden_states` and `attentions`
@@ -225,7 +249,7 @@ class VitMatteForImageMatting(Model):
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attend = self.config.output_attentions if output_attentions is None else output_attentions
         if sizes is None:
-            alphas, states, attentions = self._estimate(pixel_values, hidden, attend, needed)
+            alphas, states, attentions = self._estimate(pixel_values, hidden, attend, needed, region)
         else:
             if attend or hidden:
                 raise InputError(
@@ -241,7 +265,12 @@ class VitMatteForImageMatting(Model):
         return output if as_dict else output.to_tuple()
 
     def _estimate(
-        self, pixel_values: Tensor, hidden: bool, attend: bool, needed: Tensor | None
+        self,
+        pixel_values: Tensor,
+        hidden: bool,
+        attend: bool,
+        needed: Tensor | None,
+        region: Region | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         if pixel_values.ndim != 4 or pixel_values.shape[2] % self.stride or pixel_values.shape[3] % self.stride:
             raise InputError(
@@ -249,7 +278,10 @@ class VitMatteForImageMatting(Model):
                 f"height and width divisible by {self.stride}; the image processor pads to that with do_pad=True and "
                 f"a size_divisibility that {self.stride} divides"
             )
-        outputs = self.backbone(pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True)
+        place = {} if region is None else {"region": region}
+        outputs = self.backbone(
+            pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True, **place
+        )
         features = outputs.feature_maps[-1]  # (b, c, H / 16, W / 16)
         if torch.is_grad_enabled() or self.training:
             alphas = self.decoder(features, pixel_values)
