@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from perpixel.errors import ConfigError
+from perpixel.errors import CheckpointError, ConfigError, MissingDependencyError
 from perpixel.train.matting import MattingTask
 from perpixel.train.recipe import Recipe
 
@@ -31,8 +33,11 @@ def train(recipe: Recipe) -> Path:
     Returns:
         The folder of the finished model, `output/model`. Beside it lie `last.pt` (to resume from) and `log.jsonl`.
     """
-    from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import set_seed
+    except ImportError as error:
+        raise MissingDependencyError('training needs accelerate: pip install "perpixel[train]"') from error
 
     if recipe.family != "vitmatte":
         raise ConfigError(f"family is {recipe.family!r}: only 'vitmatte' can be trained")
@@ -42,21 +47,25 @@ def train(recipe: Recipe) -> Path:
     output = Path(recipe.output)
     output.mkdir(parents=True, exist_ok=True)
     model = task.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+    blend = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
+    average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
     optimizer = torch.optim.AdamW(task.groups(model), betas=(0.9, 0.99))
     peaks = [group["lr"] for group in optimizer.param_groups]
-    start = _resume(output / CHECKPOINT, model, average, optimizer)
+    start = _resume(output / CHECKPOINT, model, average, optimizer, accelerator.scaler)
     model, optimizer = accelerator.prepare(model, optimizer)
     average.to(accelerator.device)
-    data = task.dataset("train")
-    left = Subset(data, range(start * recipe.batch_size, recipe.steps * recipe.batch_size))
+    a_step = recipe.batch_size * accelerator.num_processes
+    data = task.dataset("train", recipe.steps * a_step)
+    left = Subset(data, range(start * a_step, recipe.steps * a_step))
     loader = accelerator.prepare(_loader(left, recipe, recipe.workers))
-    validation = _loader(task.dataset("validation"), recipe, 0)
+    validation = _loader(task.dataset("validation", recipe.validation_samples), recipe, 0)
 
     log = _Log(output / LOG, accelerator.is_main_process)
     model.train()
     step = start
     for batch in loader:
+        # Each step's own seed, so that dropped paths are the same in a resumed run, and others in each process.
+        torch.manual_seed(_step_seed(recipe.seed, step, accelerator.process_index))
         rate = learning_rate_factor(step, recipe)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * rate
@@ -72,8 +81,9 @@ def train(recipe: Recipe) -> Path:
         if step % recipe.validate_every == 0 or step == recipe.steps:
             log.write({"step": step, "validation": validate(task, average.module, validation, accelerator.device)})
         if (step % recipe.save_every == 0 or step == recipe.steps) and accelerator.is_main_process:
-            _save(output / CHECKPOINT, step, accelerator.unwrap_model(model), average, optimizer)
+            # The model first: a run that is stopped in between then repeats a few steps rather than losing it.
             task.save(average.module, output / "model")
+            _save(output / CHECKPOINT, step, accelerator.unwrap_model(model), average, optimizer, accelerator.scaler)
     return output / "model"
 
 
@@ -114,25 +124,51 @@ def _loader(data: Dataset[Any], recipe: Recipe, workers: int) -> DataLoader[Any]
     return DataLoader(data, batch_size=recipe.batch_size, num_workers=workers, drop_last=False)
 
 
-def _save(path: Path, step: int, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
+def _step_seed(seed: int, step: int, process: int) -> int:
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
+
+
+def _save(
+    path: Path,
+    step: int,
+    model: nn.Module,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+) -> None:
     state = {
         "step": step,
         "model": model.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else None,
     }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     temporary.replace(path)
 
 
-def _resume(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
+def _resume(
+    path: Path,
+    model: nn.Module,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"the run in {path.parent} cannot be resumed ({reason}): choose another output, or remove {path.name}"
+        ) from error
+    if scaler is not None and state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])
     return int(state["step"])
 
 

@@ -21,6 +21,8 @@ from perpixel.models.vitmatte.processor import VitMatteImageProcessor
 from perpixel.train.recipe import Recipe
 from perpixel.train.start import start_from_vit
 
+TERMS = ("known", "unknown", "laplacian", "gradient")
+
 
 class MattingTask:
     """ViTMatte in the training loop.
@@ -31,34 +33,37 @@ class MattingTask:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.weights = {"known": 1.0, "unknown": 1.0, "laplacian": 1.0, "gradient": 1.0} | recipe.loss
-        if len(self.weights) > 4:
-            raise ConfigError(f"loss has {sorted(recipe.loss)}: the terms are known, unknown, laplacian, gradient")
+        self.weights = dict.fromkeys(TERMS, 1.0) | recipe.loss
+        if len(self.weights) > len(TERMS):
+            raise ConfigError(f"loss has {sorted(recipe.loss)}: the terms are {', '.join(TERMS)}")
 
     def model(self) -> VitMatteForImageMatting:
         """A new model, started as the recipe says."""
         start = self.recipe.start
-        if start is not None and load_json(start, "config.json")["model_type"] == "vitmatte":
-            return VitMatteForImageMatting.from_pretrained(start).train()
-        model = VitMatteForImageMatting(VitMatteConfig.from_dict(self.recipe.model))
-        if start is not None:
-            if not isinstance(model.backbone, VitDetBackbone):
-                raise ConfigError("start is a plain ViT, which only a vitdet backbone can start from")
-            start_from_vit(model.backbone, load_state_dict(start))
+        config = VitMatteConfig.from_dict(self.recipe.model)
+        if start is not None and load_json(start, "config.json").get("model_type") == "vitmatte":
+            model = VitMatteForImageMatting.from_pretrained(start).train()
+            if self.recipe.model and config != model.config:
+                raise ConfigError(f"model is another one than that of {start}: leave out model, or start")
+        else:
+            model = VitMatteForImageMatting(config)
+            if start is not None:
+                if not isinstance(model.backbone, VitDetBackbone):
+                    raise ConfigError("start is a plain ViT, which only a vitdet backbone can start from")
+                start_from_vit(model.backbone, load_state_dict(start))
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = self.recipe.batch_norm_momentum
         return model
 
-    def dataset(self, split: Split) -> Dataset[dict[str, Tensor]]:
-        """The samples of "train", as many as the run takes, or of "validation"."""
+    def dataset(self, split: Split, length: int) -> Dataset[dict[str, Tensor]]:
+        """The first `length` samples of "train" or of "validation"."""
         data = self.recipe.data
-        count = self.recipe.steps * self.recipe.batch_size
         return CompositeDataset(
             data.backgrounds,
             data.foregrounds or None,
             size=data.size,
-            length=count if split == "train" else self.recipe.validation_samples,
+            length=length,
             seed=self.recipe.seed,
             split=split,
             include=data.include or None,
@@ -97,7 +102,8 @@ class MattingTask:
             for (backbone, plain), parameters in groups.items()
         ]
 
-    def save(self, model: VitMatteForImageMatting, folder: Path) -> None:
+    def save(self, model: nn.Module, folder: Path) -> None:
         """Write the finished model and its image processor."""
+        assert isinstance(model, VitMatteForImageMatting)
         model.save_pretrained(folder)
         VitMatteImageProcessor().save_pretrained(folder)

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perpixel.errors import ConfigError
+from perpixel.errors import ConfigError, MissingDependencyError
+
+# Counts of which nothing can be made with less than one.
+_COUNTS = ("steps", "batch_size", "save_every", "validate_every", "validation_samples")
 
 
 @dataclass
@@ -82,6 +85,17 @@ class Recipe:
     validate_every: int = 1000
     validation_samples: int = 64
 
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"the recipe's {name} is {getattr(self, name)}: it must be 1 or more")
+        for name in ("seed", "workers", "warmup"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"the recipe's {name} is {getattr(self, name)}: it must be 0 or more")
+        for name in ("decay", "average", "batch_norm_momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"the recipe's {name} is {getattr(self, name)}: it must be from 0 to 1")
+
 
 def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
     """Read a recipe and apply changes such as `steps=200` or `data.size=128`.
@@ -89,11 +103,14 @@ def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
     Raises:
         ConfigError: for a file that is no YAML mapping, a name that does not exist, or a value of another type.
     """
-    import yaml
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingDependencyError('recipes need PyYAML: pip install "perpixel[train]"') from error
 
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the recipe {path}: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"the recipe {path} holds {type(values).__name__}: it must be a mapping of names to values")
@@ -104,9 +121,17 @@ def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
         place = values
         *parents, last = name.split(".")
         for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(text)
-    return _build(Recipe, values, "")
+            if not isinstance(place.get(parent), dict):
+                if place.get(parent) is not None:
+                    raise ConfigError(f"{change!r} cannot be made: the recipe's {parent} has no fields of its own")
+                place[parent] = {}
+            place = place[parent]
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"{change!r} cannot be read: what follows the sign must be a YAML value") from None
+    recipe: Recipe = _build(Recipe, values, "")
+    return recipe
 
 
 def _build(kind: type[Any], values: dict[str, Any], path: str) -> Any:
@@ -114,7 +139,7 @@ def _build(kind: type[Any], values: dict[str, Any], path: str) -> Any:
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
+            near = difflib.get_close_matches(str(name), fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
             raise ConfigError(f"the recipe has no field {path}{name}: {hint}")
         expected = hints[name]
@@ -122,15 +147,19 @@ def _build(kind: type[Any], values: dict[str, Any], path: str) -> Any:
             values = {**values, name: _build(typing.cast(type[Any], expected), value, f"{path}{name}.")}
         elif expected is float and isinstance(value, int | str) and not isinstance(value, bool):
             values = {**values, name: _number(value, path + name)}
+        elif expected == dict[str, float] and isinstance(value, dict):
+            values = {**values, name: {key: _number(part, f"{path}{name}.{key}") for key, part in value.items()}}
+        elif expected == list[str] and isinstance(value, list) and not all(isinstance(part, str) for part in value):
+            raise ConfigError(f"the recipe's {path}{name} is {value!r}: it must be a list of texts")
         elif not isinstance(value, _plain(expected)) or (expected is int and isinstance(value, bool)):
             raise ConfigError(f"the recipe's {path}{name} is {value!r}: it must be {_words(expected)}")
     return kind(**values)
 
 
-def _number(value: int | str, name: str) -> float:
+def _number(value: Any, name: str) -> float:
     try:
         return float(value)  # YAML reads 1e-3 as text
-    except ValueError:
+    except (TypeError, ValueError):
         raise ConfigError(f"the recipe's {name} is {value!r}: it must be a number") from None
 
 
@@ -141,4 +170,6 @@ def _plain(hint: Any) -> tuple[type[Any], ...]:
 
 
 def _words(hint: Any) -> str:
-    return " or ".join(kind.__name__ for kind in _plain(hint))
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
+    names |= {dict: "a mapping", types.NoneType: "nothing", DataRecipe: "a mapping"}
+    return " or ".join(names[kind] for kind in _plain(hint))

@@ -39,7 +39,7 @@ def start_from_vit(backbone: VitDetBackbone, vit: Mapping[str, Tensor]) -> None:
             found = "absent" if name not in source else f"{tuple(source[name].shape)}"
             raise CheckpointError(
                 f"the ViT's {name} is {found} but the backbone needs {tuple(target.shape)}: "
-                "start from a ViT of the same width and patch size"
+                "start from a ViT of the same width, depth and patch, and set pretrain_image_size to its image size"
             )
         target.copy_(source[name])
 
@@ -52,6 +52,8 @@ def start_from_vit(backbone: VitDetBackbone, vit: Mapping[str, Tensor]) -> None:
             copy("embeddings.position_embeddings", backbone.embeddings.position_embeddings)
         for i, layer in enumerate(backbone.encoder.layer):
             own = dict(layer.named_parameters())
+            if "attention.qkv.bias" not in own:
+                raise CheckpointError("the backbone has qkv_bias=False but a ViT has these biases: set qkv_bias=True")
             for kind in ("weight", "bias"):
                 for theirs, ours in _LAYER.items():
                     copy(f"encoder.layer.{i}.{theirs}.{kind}", own[f"{ours}.{kind}"])

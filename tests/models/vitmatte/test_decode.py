@@ -10,7 +10,8 @@ from perpixel.models.vitmatte import decode as tiled
 from perpixel.models.vitmatte.decode import decode
 
 DECODER = tiny_model().decoder
-SIDES = st.integers(1, 6)
+SIDES = st.integers(1, 9)
+AREAS = st.sampled_from([16, 32, 1024])
 TILES = st.sampled_from([5, 16, 24, 128])
 
 
@@ -26,12 +27,13 @@ def unwritten(like, channels, size):
 
 
 @settings(max_examples=15, deadline=None)
-@given(b=st.integers(1, 2), rows=SIDES, columns=SIDES, tile=TILES)
+@given(b=st.integers(1, 2), rows=SIDES, columns=SIDES, tile=TILES, area=AREAS)
 @torch.no_grad()
-def test_tiles_give_what_the_whole_gives(b, rows, columns, tile):
+def test_areas_and_tiles_give_what_the_whole_gives(b, rows, columns, tile, area):
     features, pixels = inputs(b, rows, columns)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiled, "TILE", tile)
+        patch.setattr(tiled, "AREA", area)
         patch.setattr(tiled, "_empty", unwritten)
         alphas = decode(DECODER, features, pixels)
     expected = DECODER(features, pixels)
@@ -40,21 +42,30 @@ def test_tiles_give_what_the_whole_gives(b, rows, columns, tile):
 
 
 @settings(max_examples=25, deadline=None)
-@given(rows=SIDES, columns=SIDES, tile=TILES, seed=st.integers(0, 99), share=st.sampled_from([0, 1e-3, 1e-2, 0.3]))
+@given(
+    rows=SIDES,
+    columns=SIDES,
+    tile=TILES,
+    area=AREAS,
+    seed=st.integers(0, 99),
+    share=st.sampled_from([0, 1e-3, 1e-2, 0.3]),
+)
 @torch.no_grad()
-def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, seed, share):
+def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, area, seed, share):
     features, pixels = inputs(1, rows, columns)
     needed = torch.rand(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(seed)) < share
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiled, "TILE", tile)
+        patch.setattr(tiled, "AREA", area)
         patch.setattr(tiled, "_empty", unwritten)
         alphas = decode(DECODER, features, pixels, needed)
     expected = DECODER(features, pixels)
     assert (alphas - expected)[needed].abs().sum() < 1e-5 * max(1, int(needed.sum()))
     height, width = pixels.shape[2:]
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            window = (..., slice(top, top + tile), slice(left, left + tile))
+    side = min(tile, area)
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            window = (..., slice(top, top + side), slice(left, left + side))
             assert needed[window].any() or not alphas[window].any()
 
 
