@@ -195,7 +195,7 @@ class VitDetAttention(nn.Module):
         query, key, value = qkv.unbind(0)  # each (b, heads, n, d)
         weights = None
         if output_attentions:
-            weights = attention_weights(query, key, self.rel_pos_h, self.rel_pos_w, h, w)
+            weights = attention_weights(query, key, self.rel_pos_h, self.rel_pos_w, h, w, span)
             mixed = weights @ value
         else:
             mixed = attention_with_positions(query, key, value, self.rel_pos_h, self.rel_pos_w, h, w, span)
@@ -353,7 +353,7 @@ class VitDetEncoder(nn.Module):
         attentions: list[Tensor] = []
         for i, layer in enumerate(self.layer, start=1):
             if self.gradient_checkpointing and self.training:
-                tokens, weights = checkpoint(layer, tokens, output_attentions, use_reentrant=False)
+                tokens, weights = checkpoint(layer, tokens, output_attentions, region, use_reentrant=False)
             else:
                 tokens, weights = layer(tokens, output_attentions, region)
             if i in keep:

@@ -123,25 +123,27 @@ def attention_with_positions(
 
 
 def attention_weights(
-    query: Tensor, key: Tensor, table_h: Tensor | None, table_w: Tensor | None, height: int, width: int
+    query: Tensor,
+    key: Tensor,
+    table_h: Tensor | None,
+    table_w: Tensor | None,
+    height: int,
+    width: int,
+    span: tuple[int, int] | None = None,
 ) -> Tensor:
     """The whole matrix of attention weights, for those who ask to see it.
 
-    Args:
-        query: as in `attention_with_positions`, and so are the others.
-        key: see there.
-        table_h: see there.
-        table_w: see there.
-        height: see there.
-        width: see there.
+    The arguments are those of `attention_with_positions`.
 
     Returns:
         (b, heads, n, n), each row sums to 1.
     """
     scores: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (b, heads, n, n)
     if table_h is not None and table_w is not None:
+        whole = (height, width) if span is None else span
         grid = query.reshape(*query.shape[:2], height, width, -1)  # (b, heads, h, w, d)
-        scores = scores + _bias(grid, distance_vectors(table_h, height), distance_vectors(table_w, width))
+        rows, columns = distance_vectors(table_h, height, whole[0]), distance_vectors(table_w, width, whole[1])
+        scores = scores + _bias(grid, rows, columns)
     return scores.softmax(dim=-1)
 
 

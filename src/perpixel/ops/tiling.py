@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -100,7 +101,7 @@ def memory_bytes(amount: int | float | str) -> int:
         (4000000000, 536870912, 1000)
     """
     text = str(amount).strip().lower()
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?i?)b?", text)
-    if match is None or match[2] not in _UNITS or float(match[1]) <= 0:
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e\+?[0-9]+)?)\s*([kmgt]?i?)b?", text)
+    if match is None or match[2] not in _UNITS or not 0 < float(match[1]) < math.inf:
         raise InputError(f"{amount!r} is no amount of memory: give bytes or an amount such as 4GB or 512MiB")
     return int(float(match[1]) * _UNITS[match[2]])

@@ -64,7 +64,7 @@ def matte(
     known = snap_trimap(read_trimap(trimap))
     check_trimap(known, size)
     limit = None if max_memory is None else memory_bytes(max_memory)
-    alpha = known.astype(np.float32) / 255
+    alpha: NDArray[np.float32] = np.divide(known, 255, dtype=np.float32)
     unknown = known == UNKNOWN
     if unknown.any():
         network = load_matting_model(model, device)
@@ -90,17 +90,18 @@ def load_matting_model(
 
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
+    if device is not None:
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError):
+            raise InputError(
+                f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it"
+            ) from None
     if isinstance(model, VitMatteForImageMatting):
         network = model.eval()
     else:
         network = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
-    if device is None:
-        return network
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it") from None
-    return network.to(device)
+    return network if device is None else network.to(device)
 
 
 def estimate_alpha(

@@ -146,7 +146,7 @@ class VitMatteForImageMatting(Model):
             assert isinstance(config.backbone_config, BackboneConfig)
             self.backbone = AutoBackbone.from_config(config.backbone_config)
         # Each fusion block doubles the size, from one token to the pixels of its patch.
-        self.stride = 2 ** len(config.fusion_hidden_sizes)
+        self.stride: int = 2 ** len(config.fusion_hidden_sizes)
         patch = getattr(config.backbone_config, "patch_size", None)
         if patch not in (None, self.stride, [self.stride, self.stride]):
             raise ConfigError(
@@ -175,10 +175,13 @@ class VitMatteForImageMatting(Model):
 
     @property
     def tile_multiple(self) -> int:
-        """Tiles that start at multiples of so many pixels have the attention windows of the whole image."""
+        """Tiles that start at multiples of so many pixels have the attention windows of the whole image.
+
+        They also end in its padding, which fills up to multiples of 32 pixels.
+        """
         config = self.config.backbone_config
         windows = config.window_size if isinstance(config, VitDetConfig) and config.window_block_indices else 1
-        return self.stride * windows
+        return math.lcm(self.stride * windows, 32)
 
     def region(self, top: int, left: int, height: int, width: int) -> Region | None:
         """The place of a tile in an image, for `forward`; None where the backbone has no use for it.
