@@ -6,13 +6,14 @@ import json
 import math
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from perpixel.errors import CheckpointError, ConfigError, MissingDependencyError
@@ -47,7 +48,7 @@ def train(recipe: Recipe) -> Path:
     output = Path(recipe.output)
     output.mkdir(parents=True, exist_ok=True)
     model = task.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    blend = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
+    blend = moving_average(recipe.average)
     average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
     optimizer = torch.optim.AdamW(task.groups(model), betas=(0.9, 0.99))
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -85,6 +86,27 @@ def train(recipe: Recipe) -> Path:
             task.save(average.module, output / "model")
             _save(output / CHECKPOINT, step, accelerator.unwrap_model(model), average, optimizer, accelerator.scaler)
     return output / "model"
+
+
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """How an averaged model follows its model: quickly at first, so that the random start is soon forgotten.
+
+    Args:
+        decay: the part that stays at each step once there were many.
+
+    Returns:
+        A function for `AveragedModel`'s `multi_avg_fn`.
+    """
+
+    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average.dtype), 1 - kept)
+            else:
+                average.copy_(value)
+
+    return torch.no_grad()(update)
 
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:
