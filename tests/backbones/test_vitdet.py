@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from parity.randomise import randomise
 from perpixel.backbones.vitdet import (
+    Region,
     VitDetBackbone,
     VitDetConfig,
     VitDetModel,
@@ -171,6 +172,39 @@ def test_starting_weights():
     # A residual block starts as the identity.
     tokens = torch.randn(1, 3, 4, 64)
     assert torch.equal(layer.residual(tokens), tokens)
+
+
+# Parts of an image
+
+PARTS = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(1, 6), st.integers(1, 6))
+
+
+@settings(max_examples=15, deadline=None)
+@given(part=PARTS, window=st.integers(1, 3), rows=st.integers(7, 9), columns=st.integers(7, 9))
+@torch.no_grad()
+def test_a_tile_is_seen_as_in_its_place(part, window, rows, columns):
+    # With windows in all layers and no convolutions, whole windows of a tile are those of the whole image.
+    model = tiny(window_size=window, window_block_indices=[0, 1, 2], residual_block_indices=[])
+    pixels = torch.randn(1, 3, 16 * rows, 16 * columns)
+    top, left, height, width = part[0] * window, part[1] * window, part[2], part[3]
+    height, width = min(height, rows - top), min(width, columns - left)
+    tile = pixels[:, :, 16 * top : 16 * (top + height), 16 * left : 16 * (left + width)]
+    seen = model(tile, region=Region(top, left, rows, columns)).feature_maps[0]
+    whole = model(pixels).feature_maps[0][:, :, top : top + height, left : left + width]
+    # A window that the tile cuts through has fewer tokens; at the image's border both do.
+    full_h = height if top + height == rows else height // window * window
+    full_w = width if left + width == columns else width // window * window
+    assert (seen - whole)[:, :, :full_h, :full_w].abs().sum() < 1e-4
+
+
+@torch.no_grad()
+def test_a_tile_with_attentions_is_the_tile_without():
+    model = tiny()
+    pixels = torch.randn(1, 3, 32, 48)
+    region = Region(2, 2, 8, 9)
+    output = model(pixels, output_attentions=True, region=region)
+    assert (output.feature_maps[0] - model(pixels, region=region).feature_maps[0]).abs().max() < 1e-5
+    assert (output.feature_maps[0] - model(pixels).feature_maps[0]).abs().max() > 1e-3
 
 
 # Outputs and inputs

@@ -99,6 +99,32 @@ def test_distances_are_those_of_transformers(stored, size):
     assert (looked_up - get_rel_pos(size, size, table)).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("path", ["fused", "cpu", "other", "gradient", "weights"])
+def test_a_part_of_a_grid_has_the_distances_of_the_whole(path):
+    # Keys outside the part are all that is missing: attention over the whole with those masked is the same.
+    height, width, top, left = 5, 6, 1, 2
+    part = (slice(top, top + 3), slice(left, left + 4))
+    query, key, value, table_h, table_w, *_ = example(height, width, lengths=(3, 4), dtype=torch.float64)
+    weights = attention_weights(query, key, table_h, table_w, height, width).unflatten(-1, (height, width))
+    weights = weights[..., part[0], part[1]].flatten(-2).unflatten(2, (height, width))[:, :, part[0], part[1]]
+    weights = weights.flatten(2, 3)
+    weights = weights / weights.sum(-1, keepdim=True)  # (b, heads, 12, 12)
+    cut = [t.unflatten(2, (height, width))[:, :, part[0], part[1]].flatten(2, 3) for t in (query, key, value)]
+    dtype = torch.float64 if path == "other" else torch.float32
+    arguments = [t.to(dtype) for t in (*cut, table_h, table_w)]
+    if path == "weights":
+        own = attention_weights(*arguments[:2], *arguments[3:], 3, 4, (height, width))
+        assert (own - weights).abs().max() < 1e-5
+        return
+    with pytest.MonkeyPatch.context() as patch, torch.set_grad_enabled(path == "gradient"):
+        if path != "fused":
+            patch.setattr(attention, "SHORT_SEQUENCE", 0)
+            patch.setattr(attention, "_block_length", lambda n, heads: 5)
+        arguments = [t.requires_grad_(path == "gradient") for t in arguments]
+        out = attention_with_positions(*arguments, 3, 4, (height, width))
+    assert (out - weights @ cut[2]).abs().max() < 1e-5
+
+
 def test_bfloat16_on_a_cpu():
     arguments = example(5, 6)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
