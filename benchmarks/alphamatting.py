@@ -3,7 +3,7 @@
     python benchmarks/alphamatting.py FOLDER --model vitmatte-nano
     python benchmarks/alphamatting.py FOLDER --classical
 
-FOLDER holds NAME.png, NAME_alpha.png, NAME_trimap1.png (narrow) and NAME_trimap2.png (wide), as the training photographs
+FOLDER holds NAME.png, NAME_alpha.png, NAME_trimap1.png (narrow) and NAME_trimap2.png (wide), as the photographs
 of alphamatting.com do (Rhemann et al., 2009). SAD is divided by 1000; figures are means over the photographs.
 `--refine` solves closed-form matting with the model's alpha as a prior, to see what that would give.
 """
@@ -77,7 +77,7 @@ def evaluate(folder: Path, method: Method) -> dict[str, dict[str, float]]:
             true = np.asarray(Image.open(folder / f"{name}_alpha.png").convert("L"), np.float32) / 255
             trimap = np.asarray(Image.open(path).convert("L"))
             alpha = method(image, trimap).astype(np.float32)
-            rows.append((sad(alpha, true, trimap) , mse(alpha, true, trimap)))
+            rows.append((sad(alpha, true, trimap), mse(alpha, true, trimap)))
         means = np.mean(rows, axis=0)
         result[kind] = {"sad": round(float(means[0]), 3), "mse": round(float(means[1]), 5)}
     return result

@@ -42,9 +42,9 @@ def measure(call) -> tuple[float, int, torch.Tensor]:
 def models(seed: int = 0):
     """ViTMatte-S on both sides with the same random weights."""
     import transformers
-    from parity.randomise import randomise
 
     import perpixel as px
+    from parity.randomise import randomise
 
     ours = px.VitMatteForImageMatting(px.VitMatteConfig()).eval()
     randomise(ours, seed)
@@ -70,7 +70,7 @@ def main() -> None:
         perpixel.tune_allocator()
     ours, theirs = models()
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.repeats} repeats")
-    print("| width×height | transformers s | perpixel s | ratio | transformers MB | perpixel MB | memory | difference |")
+    print("| size | transformers s | perpixel s | ratio | transformers MB | perpixel MB | memory | difference |")
     print("|---|---|---|---|---|---|---|---|")
     for size in arguments.sizes:
         width, height = (int(side) for side in size.split("x"))
