@@ -77,6 +77,17 @@ def test_a_new_model_trains():
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+def test_new_batch_norms_leave_the_scale_alone():
+    model = VitMatteForImageMatting(tiny_config())
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert len(norms) == 3 + 4 + 1
+    for norm in norms:
+        assert (norm.weight == 1).all() and (norm.bias == 0).all()
+    # So the decoder of a new model already tells pixels apart.
+    with torch.no_grad():
+        assert model(pixels()).alphas.std() > 0.01
+
+
 def test_gradient_checkpointing_gives_equal_gradients():
     gradients = []
     for checkpointing in (False, True):
