@@ -135,6 +135,17 @@ def test_the_seed_of_a_step_depends_on_all_that_names_it():
     assert loop._step_seed(1, 2, 0) == loop._step_seed(1, 2, 0)
 
 
+def test_averages_follow_quickly_at_first():
+    average, count = torch.tensor([0.0]), torch.tensor(0)
+    update = loop.moving_average(0.5)
+    distance = 1.0
+    for step, kept in [(0, 1 / 10), (2, 3 / 12), (100, 0.5)]:
+        update([average, count], [torch.tensor([1.0]), torch.tensor(step)], torch.tensor(step))
+        distance *= kept
+        assert average.item() == pytest.approx(1 - distance)
+        assert count == step  # batch counts are copied
+
+
 def test_only_vitmatte_can_be_trained(recipe):
     with pytest.raises(ConfigError, match="family is 'dpt'"):
         train(recipe(family="dpt"))
