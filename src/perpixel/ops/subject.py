@@ -167,8 +167,10 @@ def _mask(rgb8: Image, box: Box | None, front: list[Pixel], back: list[Pixel]) -
     small_front = [_scaled(point, ratio) for point in front]
     small_back = [_scaled(point, ratio) for point in back]
     labels = _prior((size[1], size[0]), _scaled_box(box, ratio), small_front, small_back)
+    clicked = int((labels == cv2.GC_FGD).sum())
     found = _tidied(_grab(small, labels), small_front)
-    if not found.any() or found.all():
+    # Hardly more than the clicks themselves is no subject either.
+    if not found.any() or found.all() or found.sum() < 1.5 * clicked:
         raise InputError(
             "no subject stands out from its background there: draw the box closer, add foreground and background "
             "points, or give a mask"
