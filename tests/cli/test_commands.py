@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
 def test_every_hint_reaches_the_task(task, folder):
     box = ["--box", "1,0,5,3"]
     points = ["--point", "2,1", "--point", "3, 1", "--background-point", "0,0"]
-    others = ["--model", "some/model", "--device", "cpu", "--max-memory", "2GB"]
+    others = ["--model", "some/model", "--device", "cpu", "--max-memory", "2GB", "--refine", "closed-form"]
     assert main(["cutout", "a.png", *box, *points, *others]) == 0
     (image, options) = task.calls[0]
     assert image == Path("a.png")
@@ -78,6 +78,7 @@ def test_every_hint_reaches_the_task(task, folder):
         "background_points": [(0, 0)],
         "model": "some/model on cpu",
         "max_memory": "2GB",
+        "refine": "closed-form",
     }
     assert Path("a-cutout.png").read_text() == "cutout"
 

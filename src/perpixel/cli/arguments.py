@@ -1,7 +1,7 @@
 """The arguments and options that several commands share, and how their texts are read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,11 @@ Model = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the CPU when not given.", show_default=False)]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)
+]
+
+Refine = Annotated[
+    Literal["closed-form"] | None,
+    typer.Option(help="Sharpen the edges after the model; slower (needs perpixel[refine]).", show_default=False),
 ]
 
 

@@ -41,6 +41,7 @@ def cutout(
     model: given.Model = None,
     device: given.Device = None,
     max_memory: given.MaxMemory = None,
+    refine: given.Refine = None,
 ) -> int:
     """Cut the subject out of photographs, with soft and clean edges.
 
@@ -79,6 +80,7 @@ def cutout(
             background_points=outside or None,
             model=network,
             max_memory=max_memory,
+            refine=refine,
         )
         if background is None:
             result.save(target)

@@ -23,6 +23,7 @@ def matte(
     model: given.Model = None,
     device: given.Device = None,
     max_memory: given.MaxMemory = None,
+    refine: given.Refine = None,
 ) -> int:
     """Find the alpha of photographs: how much of each pixel belongs to the subject.
 
@@ -39,7 +40,8 @@ def matte(
     network = load_matting_model(model, device)
 
     def work(image: Path, target: Path) -> Done:
-        result = perpixel.matte(image, hint_for(image, trimap, "trimap"), model=network, max_memory=max_memory)
+        hint = hint_for(image, trimap, "trimap")
+        result = perpixel.matte(image, hint, model=network, max_memory=max_memory, refine=refine)
         result.save(target, what="alpha")
         height, width = result.alpha.shape
         return Done(width=width, height=height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ def cutout(
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
     max_memory: int | str | None = None,
+    refine: Literal["closed-form"] | None = None,
 ) -> Matte:
     """Cut the subject out of a photograph.
 
@@ -50,6 +51,7 @@ def cutout(
         model: as in `perpixel.matte`.
         device: as in `perpixel.matte`.
         max_memory: as in `perpixel.matte`.
+        refine: as in `perpixel.matte`.
 
     Returns:
         A `Matte` of the image's size; `.save("out.png")` writes the cut-out.
@@ -85,7 +87,7 @@ def cutout(
         raise InputError(f"cutout got {' and '.join(given)}: give one of them")
     if trimap is None:
         trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
-    return matte(photo, trimap, model=model, device=device, max_memory=max_memory)
+    return matte(photo, trimap, model=model, device=device, max_memory=max_memory, refine=refine)
 
 
 def _subject(

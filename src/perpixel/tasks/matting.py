@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import InputError
 from perpixel.images.read import ImageLike, Photo, read_photo, read_trimap
+from perpixel.ops.refine import refine_closed_form
 from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
 from perpixel.results import Matte
@@ -32,6 +33,7 @@ def matte(
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
     max_memory: int | str | None = None,
+    refine: Literal["closed-form"] | None = None,
 ) -> Matte:
     """Estimate how much of each pixel belongs to the foreground.
 
@@ -43,6 +45,8 @@ def matte(
         device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
         max_memory: the most working memory, beside weights and image, that the model may take, such as "4GB". The
             image is computed whole where that fits, otherwise in overlapping tiles where the trimap is unknown.
+        refine: "closed-form" sharpens the edges after the model by solving closed-form matting (the `refine` extra);
+            it takes one or two seconds for a photograph of 800 pixels.
 
     Returns:
         A `Matte` of the image's size. Its alpha is exactly 0 or 1 where the trimap is known.
@@ -70,6 +74,8 @@ def matte(
         network = load_matting_model(model, device)
         estimate = estimate_alpha(network, photo.pixels, known, limit)
         alpha[unknown] = estimate[unknown]
+        if refine is not None:
+            alpha = refine_closed_form(photo.rgb_float, alpha, known)
     return Matte(alpha=alpha, image=photo.pixels, icc_profile=photo.icc_profile, trimap=known)
 
 
