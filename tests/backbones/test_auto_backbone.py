@@ -55,8 +55,8 @@ def test_the_backbone_of_a_larger_model(tmp_path):
 
     config = VitMatteConfig(
         hidden_size=16,
-        convstream_hidden_sizes=[4],
-        fusion_hidden_sizes=[8, 4],
+        convstream_hidden_sizes=[4, 4],
+        fusion_hidden_sizes=[8, 4, 4],
         backbone_config=VitDetConfig(**SMALL, num_channels=4),
     )
     model = VitMatteForImageMatting(config)
