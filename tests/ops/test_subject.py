@@ -170,3 +170,16 @@ def test_pets_in_their_boxes() -> None:
         decided = labels != 3
         overlaps.append(overlap(mask_from_box(image, box)[decided], (labels == 1)[decided]))
     assert np.mean(overlaps) > 0.75
+
+
+def test_the_prior_of_a_subject_that_the_frame_cuts_is_half_an_ellipse():
+    from perpixel.ops.subject import _prior
+
+    inside = _prior((100, 80), (10, 20, 70, 90), [], []) == cv2.GC_PR_FGD
+    assert not inside[88, 14]  # the ellipse leaves the corners out
+    cut = _prior((100, 80), (10, 20, 70, 100), [], []) == cv2.GC_PR_FGD
+    assert cut[99, 11]
+    assert cut[99, 68]
+    assert not cut[22, 14]
+    both = _prior((100, 80), (10, 0, 70, 100), [], []) == cv2.GC_PR_FGD
+    assert not both[99, 11]  # cut at both ends: no side to mirror at

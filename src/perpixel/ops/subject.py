@@ -211,6 +211,8 @@ def _prior(shape: tuple[int, int], box: Box | None, front: list[Pixel], back: li
         labels[y0:y1, x0:x1] = cv2.GC_PR_BGD
         # Subjects rarely fill the corners of their boxes: starting from the ellipse in the box finds more of them.
         down, right = np.ogrid[1 : 2 * shape[0] : 2, 1 : 2 * shape[1] : 2]  # twice the centres of the pixels
+        x0, x1 = _beyond(x0, x1, shape[1])
+        y0, y1 = _beyond(y0, y1, shape[0])
         near = np.asarray(((right - x0 - x1) / (x1 - x0)) ** 2 + ((down - y0 - y1) / (y1 - y0)) ** 2 <= 1)
     if front and back:
         near &= _distance(shape, front) < _distance(shape, back)
@@ -222,6 +224,15 @@ def _prior(shape: tuple[int, int], box: Box | None, front: list[Pixel], back: li
             room = min((np.hypot(x - u, y - v) for u, v in others), default=radius * 3)
             cv2.circle(labels, (x, y), min(radius, int(room / 3)), value, -1)
     return labels
+
+
+def _beyond(first: int, last: int, length: int) -> tuple[int, int]:
+    """The span of a box, mirrored at the side where it ends with the picture: there the frame cuts the subject."""
+    edge = max(1, round(length * 0.01))
+    at_start, at_end = first < edge, last > length - edge
+    if at_start == at_end:
+        return first, last
+    return (2 * first - last, last) if at_start else (first, 2 * last - first)
 
 
 def _distance(shape: tuple[int, int], points: list[Pixel]) -> npt.NDArray[np.float64]:
