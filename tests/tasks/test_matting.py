@@ -88,13 +88,29 @@ def in_tiles(monkeypatch, network, image, trimap, side=96, overlap=32):
     ran = []
     original = matting._run
 
-    def run(network, pixels, trimap, tile=None):
+    def run(network, pixels, trimap, tile=None, area=None):
         ran.append(tile)
-        return original(network, pixels, trimap, tile)
+        return original(network, pixels, trimap, tile, area)
 
     monkeypatch.setattr(matting, "_run", run)
     limit = network.working_memory(side, side)
     return estimate_alpha(network, image, trimap, limit), ran
+
+
+def test_a_limit_that_the_backbone_meets_makes_the_decoder_work_in_smaller_areas(monkeypatch):
+    image, trimap = picture(320, 640)
+    whole = matte(image, trimap, model=MODEL).alpha
+    areas = []
+    original = matting._run
+
+    def run(network, pixels, trimap, tile=None, area=None):
+        areas.append((tile, area))
+        return original(network, pixels, trimap, tile, area)
+
+    monkeypatch.setattr(matting, "_run", run)
+    limited = matte(image, trimap, model=MODEL, max_memory=MODEL.working_memory(320, 640, 256)).alpha
+    assert areas == [(None, 256)]
+    assert np.abs(limited - whole).max() < 1e-5
 
 
 def test_tiles_where_the_limit_demands_them(monkeypatch):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "vitmatte-nano"
 # A tile sees this far beyond the pixels that it is trusted for.
 TILE_OVERLAP = 128
+# The areas that the decoder works on, the fastest first; the result is the same.
+AREAS = (1024, 768, 512, 384, 256)
 SMALLEST_TILE = 384
 
 
@@ -44,7 +46,9 @@ def matte(
             `vitmatte-nano` if not given.
         device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
         max_memory: the most working memory, beside weights and image, that the model may take, such as "4GB". The
-            image is computed whole where that fits, otherwise in overlapping tiles where the trimap is unknown.
+            decoder then goes over the unknown pixels in overlapping areas of a size that fits, which gives the same
+            numbers. Only where the backbone itself has no room for the whole image, the image is cut into overlapping
+            tiles; each sees only its surroundings, so soft pixels can come out a little different.
         refine: "closed-form" sharpens the edges after the model by solving closed-form matting (the `refine` extra);
             it takes one or two seconds for a photograph of 800 pixels.
 
@@ -128,25 +132,28 @@ def estimate_alpha(
         (h, w) float32 in [0, 1]; only unknown pixels are sure to be computed.
     """
     height, width = trimap.shape
-    if limit is None or network.working_memory(height, width) <= limit:
+    if limit is None:
         return _run(network, pixels, trimap)
+    for area in AREAS:
+        if network.working_memory(height, width, area) <= limit:
+            return _run(network, pixels, trimap, area=area)
     multiple = network.tile_multiple
     side = _largest_tile(network, limit, TILE_OVERLAP + multiple)
     total = np.zeros((height, width), np.float32)
     weights = np.zeros((height, width), np.float32)
     for tile in plan_tiles(trimap == UNKNOWN, side, TILE_OVERLAP, multiple):
         weight = tile_weight(tile, height, width, TILE_OVERLAP)
-        total[tile.window] += weight * _run(network, pixels, trimap, tile)
+        total[tile.window] += weight * _run(network, pixels, trimap, tile, AREAS[-1])
         weights[tile.window] += weight
     return np.divide(total, weights, out=total, where=weights > 0)
 
 
 def _largest_tile(network: VitMatteForImageMatting, limit: int, least: int) -> int:
     side = max(SMALLEST_TILE, -(-least // 32) * 32)
-    if network.working_memory(side, side) > limit:
-        needed = network.working_memory(side, side) / 1e6
+    if network.working_memory(side, side, AREAS[-1]) > limit:
+        needed = network.working_memory(side, side, AREAS[-1]) / 1e6
         raise InputError(f"max_memory is {limit / 1e6:.0f} MB: this model needs at least {needed:.0f} MB")
-    while network.working_memory(side + 32, side + 32) <= limit:
+    while network.working_memory(side + 32, side + 32, AREAS[-1]) <= limit:
         side += 32
     return side
 
@@ -156,6 +163,7 @@ def _run(
     pixels: NDArray[np.uint8] | NDArray[np.uint16],
     trimap: NDArray[np.uint8],
     tile: Tile | None = None,
+    area: int | None = None,
 ) -> NDArray[np.float32]:
     """Alphas of an image, or of a tile of it."""
     import torch
@@ -173,6 +181,6 @@ def _run(
     needed[0, 0, :height, :width] = torch.from_numpy(trimap == UNKNOWN)
     with torch.inference_mode():
         values = values.to(device=network.device, dtype=network.dtype)
-        alphas = network(values, needed=needed, region=place).alphas
+        alphas = network(values, needed=needed, region=place, area=area).alphas
     result: NDArray[np.float32] = alphas[0, 0, :height, :width].float().cpu().numpy()
     return result

@@ -40,7 +40,11 @@ class _Tile(NamedTuple):
 
 
 def decode(
-    decoder: VitMatteDetailCaptureModule, features: Tensor, pixel_values: Tensor, needed: Tensor | None = None
+    decoder: VitMatteDetailCaptureModule,
+    features: Tensor,
+    pixel_values: Tensor,
+    needed: Tensor | None = None,
+    area: int | None = None,
 ) -> Tensor:
     """Alphas from the backbone's features, as `decoder(features, pixel_values)` gives them in eval mode.
 
@@ -49,6 +53,8 @@ def decode(
         features: (b, c, H / 16, W / 16).
         pixel_values: (b, 4, H, W).
         needed: (b, 1, H, W) bool; the result is 0 in tiles without a needed pixel. All are needed if not given.
+        area: side of the areas that are decoded one after the other, divisible by the patch size; a smaller one takes
+            less memory and more time. `AREA` if not given.
 
     Returns:
         (b, 1, H, W) in [0, 1], float32.
@@ -58,7 +64,7 @@ def decode(
     margin = MARGIN * patch
     alphas = torch.zeros(b, 1, height, width, dtype=torch.float32, device=pixel_values.device)
     for i in range(b):
-        for core in _grid(height, width, AREA):
+        for core in _grid(height, width, area or AREA):
             wanted = None if needed is None else needed[i, 0, core.top : core.bottom, core.left : core.right]
             if wanted is not None and not bool(wanted.any()):
                 continue

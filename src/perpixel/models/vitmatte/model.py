@@ -197,10 +197,10 @@ class VitMatteForImageMatting(Model):
         rows, columns = (-(-side // 32) * 32 // self.stride for side in (height, width))
         return Region(top // self.stride, left // self.stride, rows, columns)
 
-    def working_memory(self, height: int, width: int) -> int:
+    def working_memory(self, height: int, width: int, area: int | None = None) -> int:
         """Estimate the bytes that inference takes beside the weights, for an image of height × width pixels.
 
-        Attention weights, hidden states and gradients, if asked for, come on top.
+        `area` is that of `forward`. Attention weights, hidden states and gradients, if asked for, come on top.
         """
         config = self.config
         fusion, stream = config.fusion_hidden_sizes, config.convstream_hidden_sizes
@@ -208,7 +208,7 @@ class VitMatteForImageMatting(Model):
         levels = zip([0, *reversed(fusion[:-1])], [*reversed(fusion[:-1]), 0], [4, *stream], strict=True)
         decoder = sum((out + into / 4 + detail) / 4**i for i, (out, into, detail) in enumerate(levels))
         patch = 2 ** len(fusion)
-        sides = (min(-(-side // 32) * 32, AREA + 2 * MARGIN * patch) for side in (height, width))
+        sides = (min(-(-side // 32) * 32, (area or AREA) + 2 * MARGIN * patch) for side in (height, width))
         # Global attention holds eight maps of tokens: the input, its norm, query, key, value, their copies, the output.
         image = 4 + 8 * config.hidden_size / patch**2
         pixels = -(-height // 32) * -(-width // 32) * 1024
@@ -224,6 +224,7 @@ class VitMatteForImageMatting(Model):
         image_sizes: Tensor | list[tuple[int, int]] | None = None,
         needed: Tensor | None = None,
         region: Region | None = None,
+        area: int | None = None,
     ) -> ImageMattingOutput | tuple[Any, ...]:
         """Estimate the alpha of every pixel.
 
@@ -240,6 +241,8 @@ class VitMatteForImageMatting(Model):
                 size; `VitMatteImageProcessor` gives it where it is needed. Every image is then computed as if alone.
             needed: (b, 1, H, W) bool; pixels elsewhere may be left at 0, which saves time. Inference only.
             region: the patches of a larger image that the pixels are, if they are a tile of it; `region()` makes it.
+            area: side of the areas that the decoder works on one after the other at inference, divisible by the patch
+                size: smaller ones take less memory and more time, and give the same numbers.
 
         Returns:
             `loss` (a scalar, if labels are given), `alphas` (b, 1, H, W) in [0, 1], `hidden_states` and `attentions`
@@ -252,7 +255,7 @@ class VitMatteForImageMatting(Model):
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attend = self.config.output_attentions if output_attentions is None else output_attentions
         if sizes is None:
-            alphas, states, attentions = self._estimate(pixel_values, hidden, attend, needed, region)
+            alphas, states, attentions = self._estimate(pixel_values, hidden, attend, needed, region, area)
         else:
             if attend or hidden:
                 raise InputError(
@@ -274,6 +277,7 @@ class VitMatteForImageMatting(Model):
         attend: bool,
         needed: Tensor | None,
         region: Region | None = None,
+        area: int | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         if pixel_values.ndim != 4 or pixel_values.shape[2] % self.stride or pixel_values.shape[3] % self.stride:
             raise InputError(
@@ -289,7 +293,7 @@ class VitMatteForImageMatting(Model):
         if torch.is_grad_enabled() or self.training:
             alphas = self.decoder(features, pixel_values)
         else:
-            alphas = decode(self.decoder, features, pixel_values, needed)
+            alphas = decode(self.decoder, features, pixel_values, needed, area)
         return alphas, outputs.hidden_states, outputs.attentions
 
     def _estimate_mixed(self, pixel_values: Tensor, sizes: list[tuple[int, int]], needed: Tensor | None) -> Tensor:
