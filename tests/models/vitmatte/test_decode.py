@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from models.vitmatte.tiny import tiny_model
 from perpixel.models.vitmatte import decode as tiled
@@ -61,12 +62,9 @@ def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, ar
         alphas = decode(DECODER, features, pixels, needed)
     expected = DECODER(features, pixels)
     assert (alphas - expected)[needed].abs().sum() < 1e-5 * max(1, int(needed.sum()))
-    height, width = pixels.shape[2:]
-    side = min(tile, area)
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            window = (..., slice(top, top + side), slice(left, left + side))
-            assert needed[window].any() or not alphas[window].any()
+    # A computed pixel shares a tile with a needed one.
+    near = functional.max_pool2d(needed.float(), 2 * tile - 1, stride=1, padding=tile - 1) > 0
+    assert not alphas[~near].any()
 
 
 @torch.no_grad()
