@@ -6,11 +6,11 @@ Foreground Estimation" (Germer, Uelwer, Conrad, Harmeling, 2020, arXiv 2006.1497
 Fast Foreground Colour Estimation" (Forte, 2021) does. Every level takes the colours of the next coarser one, shares
 what the mixing equation leaves over (the residual) between both colours by least squares, averages each colour over
 3×3 pixels, weighted so that sure pixels overrule mixed ones, and shares the new residual again. The coarse levels
-do that twice, the second finest once. The finest level, which costs most, only shares the residual, in bands of
+do that twice, the third finest once. The two finest, which cost most, only share the residual, the last one in bands of
 rows that stay in the processor's cache.
 
-Measured on composites with known foreground, the mean absolute colour error over 0 < alpha < 1 is 0.7 times that of
-PyMatting's `estimate_foreground_ml`, which takes five times as long or more.
+`tests/ops/test_foreground.py` compares with PyMatting's `estimate_foreground_ml` on composites with known foreground:
+the mean absolute colour error over 0 < alpha < 1 is smaller, at more than five times the speed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def estimate_foreground(image: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> Flo
         image, alpha = levels[number]
         fore, back = _enlarge(fore, alpha.shape), _enlarge(back, alpha.shape)
         _share_residual(image, alpha, fore, back)
-        for _ in range(1 if number == 1 else 2):
+        for _ in range(min(number - 1, 2)):
             fore, back = _blur_sure(fore, alpha), _blur_sure(back, 1 - alpha)
             _share_residual(image, alpha, fore, back)
     return _finest(photo, matte, fore, fore - back)
