@@ -1,4 +1,4 @@
-"""What the finished tasks return: always of the input's size, ready to look at, to save and to go on with."""
+"""The result of matting: an alpha and the photograph it belongs to."""
 
 from __future__ import annotations
 

@@ -1,0 +1,5 @@
+"""What the finished tasks return: always of the input's size, ready to look at, to save and to go on with."""
+
+from perpixel.results.matte import Matte
+
+__all__ = ["Matte"]
