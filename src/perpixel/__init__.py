@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from perpixel.images.read import read_photo as read_photo
     from perpixel.images.read import read_trimap as read_trimap
     from perpixel.models.auto import AutoImageProcessor as AutoImageProcessor
+    from perpixel.models.mask2former.config import Mask2FormerConfig as Mask2FormerConfig
     from perpixel.models.outputs import BackboneOutput as BackboneOutput
     from perpixel.models.outputs import BaseModelOutput as BaseModelOutput
     from perpixel.models.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
@@ -58,6 +59,7 @@ _HOMES = {
     "ConfigError": "perpixel.errors",
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",
+    "Mask2FormerConfig": "perpixel.models.mask2former.config",
     "Matte": "perpixel.results",
     "MissingDependencyError": "perpixel.errors",
     "OutputError": "perpixel.errors",
