@@ -1,6 +1,7 @@
 """Finding and reading checkpoints: a local folder or file, else an embedded model's name, else a Hub id.
 
-Nothing here runs code from a file: safetensors where there is one, otherwise `torch.load(weights_only=True)`.
+Nothing here runs code from a file: safetensors where there is one, otherwise `torch.load(weights_only=True)`;
+detectron2's `.pkl` files are read by `hub.detectron2`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
+_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".pkl")
 _HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 _JSON_LIMIT = 100 * 2**20
 
@@ -270,7 +271,22 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     """Read one file of tensors."""
     if path.suffix not in _SUFFIXES:
         raise CheckpointError(f"{path} is no weights file: give one that ends in {', '.join(_SUFFIXES)}")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix == ".pkl" and not zipfile.is_zipfile(path):
+        return _read_detectron2(path)
+    return _read_pickle(path)
+
+
+def _read_detectron2(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    from perpixel.hub.detectron2 import read_arrays
+
+    arrays = read_arrays(path)
+    # A copy each, since the bytes of a pickle lie unaligned and cannot be written to; the pickle's own are freed
+    # one by one.
+    return {key: torch.from_numpy(arrays.pop(key).copy()) for key in list(arrays)}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
