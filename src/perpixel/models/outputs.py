@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class ModelOutput:
     """
 
     def _present(self) -> dict[str, Any]:
-        names = (field.name for field in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        items = (item for item in dataclasses.fields(self) if not item.metadata.get("aside"))  # type: ignore[arg-type]
+        return {item.name: value for item in items if (value := getattr(self, item.name)) is not None}
 
     @overload
     def __getitem__(self, key: str | int) -> Any: ...
@@ -39,7 +39,7 @@ class ModelOutput:
         return present[key] if isinstance(key, str) else tuple(present.values())[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in {field.name for field in dataclasses.fields(self)}:  # type: ignore[arg-type]
+        if key not in {item.name for item in dataclasses.fields(self)}:  # type: ignore[arg-type]
             raise KeyError(f"{type(self).__name__} has no field {key!r}")
         setattr(self, key, value)
 
@@ -136,3 +136,73 @@ class ImageMattingOutput(ModelOutput):
     alphas: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+def _mask_sizes() -> Any:
+    # Beside the fields of transformers: tuples and dicts of the output must be the same as there.
+    return field(default=None, kw_only=True, metadata={"aside": True})
+
+
+@dataclass(eq=False)
+class Mask2FormerModelOutput(ModelOutput):
+    """The output of `Mask2FormerModel`; q is the number of queries, H and W the size of the input.
+
+    Attributes:
+        encoder_last_hidden_state: the backbone's last map, (b, c, H / 32, W / 32).
+        pixel_decoder_last_hidden_state: the mask features, (b, c, H / 4, W / 4).
+        transformer_decoder_last_hidden_state: (b, q, c).
+        encoder_hidden_states: the backbone's maps from fine to coarse, on request.
+        pixel_decoder_hidden_states: the pixel decoder's three maps from coarse to fine, on request.
+        transformer_decoder_hidden_states: the queries and then the output of each layer, (q, b, c), on request.
+        transformer_decoder_intermediate_states: the same after the final norm, on request.
+        masks_queries_logits: (b, q, H / 4, W / 4) for the queries and then for each layer's output.
+        attentions: the weights of each layer's self-attention, (b, heads, q, q), on request.
+        mask_sizes: (b, 2) float32, how many rows and columns of the masks each image covers, where a `pixel_mask`
+            told; the rest is padding. No item of the tuple.
+    """
+
+    encoder_last_hidden_state: Tensor | None = None
+    pixel_decoder_last_hidden_state: Tensor | None = None
+    transformer_decoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    pixel_decoder_hidden_states: tuple[Tensor, ...] | None = None
+    transformer_decoder_hidden_states: tuple[Tensor, ...] | None = None
+    transformer_decoder_intermediate_states: tuple[Tensor, ...] | None = None
+    masks_queries_logits: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    mask_sizes: Tensor | None = _mask_sizes()
+
+
+@dataclass(eq=False)
+class Mask2FormerForUniversalSegmentationOutput(ModelOutput):
+    """A segmentation model's output; q is the number of queries, k that of classes, H and W the input's size.
+
+    Attributes:
+        loss: a scalar, where labels were given.
+        class_queries_logits: (b, q, k + 1), the last class is "no object".
+        masks_queries_logits: (b, q, H / 4, W / 4).
+        auxiliary_logits: the class and mask logits of the earlier layers, each a dict of the two names above, on
+            request.
+        encoder_last_hidden_state: the backbone's last map, (b, c, H / 32, W / 32).
+        pixel_decoder_last_hidden_state: the mask features, (b, c, H / 4, W / 4).
+        transformer_decoder_last_hidden_state: (b, q, c).
+        encoder_hidden_states: the backbone's maps from fine to coarse, on request.
+        pixel_decoder_hidden_states: the pixel decoder's three maps from coarse to fine, on request.
+        transformer_decoder_hidden_states: the queries and then the output of each layer, (q, b, c), on request.
+        attentions: the weights of each layer's self-attention, (b, heads, q, q), on request.
+        mask_sizes: (b, 2) float32, how many rows and columns of the masks each image covers, where a `pixel_mask`
+            told; the rest is padding. None: the whole map is the image. No item of the tuple.
+    """
+
+    loss: Tensor | None = None
+    class_queries_logits: Tensor | None = None
+    masks_queries_logits: Tensor | None = None
+    auxiliary_logits: list[dict[str, Tensor]] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    pixel_decoder_last_hidden_state: Tensor | None = None
+    transformer_decoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    pixel_decoder_hidden_states: tuple[Tensor, ...] | None = None
+    transformer_decoder_hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    mask_sizes: Tensor | None = _mask_sizes()

@@ -28,7 +28,7 @@ class Mask2FormerConfig(LabelledConfig):
         mask_feature_size: channels of the mask features, and of the pixel decoder's feature pyramid.
         hidden_dim: channels of the transformer decoder; also called `hidden_size`.
         encoder_feedforward_dim: inner width of the pixel decoder's feed-forward networks.
-        activation_function: of all feed-forward networks, by name.
+        activation_function: of the transformer decoder's feed-forward networks, by name.
         encoder_layers: layers of the pixel decoder.
         decoder_layers: predictions of the transformer decoder, one more than it has layers (the first prediction
             is made from the queries themselves); also called `num_hidden_layers`.
