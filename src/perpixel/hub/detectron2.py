@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +122,7 @@ def _run(data: mmap.mmap) -> Any:
     """Run the instructions and return what they leave. A mapped file never reads more than it has."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    instructions: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(data)
+    instructions: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(cast(IO[bytes], data))
     for count, (code, given, _) in enumerate(instructions):
         name = code.name
         if count > _MOST_INSTRUCTIONS:

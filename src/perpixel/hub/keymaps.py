@@ -1,8 +1,8 @@
 """Names of parameters in other files, and the Hugging Face names that perpixel's models use.
 
 A Hugging Face checkpoint needs no map. These do: the ViTMatte authors' own files (github.com/hustvl/ViTMatte,
-built on detectron2), the names that transformers 5 uses in memory for ViT, and the prefixes and suffixes that
-training tools and old converters leave behind.
+built on detectron2), those of the Mask2Former authors (`keymaps_mask2former`), the names that transformers 5 uses
+in memory for ViT, and the prefixes and suffixes that training tools and old converters leave behind.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from perpixel.errors import CheckpointError
+from perpixel.hub.keymaps_mask2former import from_mask2former_authors, is_mask2former, mask2former_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Layout = Literal["hugging-face", "vitmatte-authors"]
+Layout = Literal["hugging-face", "mask2former-authors", "vitmatte-authors"]
 
 # Added by DistributedDataParallel, torch.compile and averaging wrappers.
 _WRAPPERS = ("module.", "_orig_mod.", "model.module.")
@@ -50,6 +51,8 @@ def detect_layout(keys: Collection[str]) -> Layout:
     """
     if any(key.startswith(("backbone.blocks.", "decoder.fusion_blks.")) for key in keys):
         return "vitmatte-authors"
+    if is_mask2former(keys):
+        return "mask2former-authors"
     return "hugging-face"
 
 
@@ -65,6 +68,8 @@ def to_hugging_face_names(state: Mapping[str, Tensor], own: Collection[str]) -> 
     own = set(own)
     state = _unwrapped(state)
     layout = detect_layout(state.keys())
+    if layout == "mask2former-authors":
+        state = from_mask2former_authors(state)
     rules = _VITMATTE_AUTHORS if layout == "vitmatte-authors" else _VIT_IN_TRANSFORMERS_5
     # A name may still have to gain or lose a prefix such as "vit.": judge the tail alone.
     tails = {tail for key in own for tail in _tails(key)}
@@ -111,7 +116,8 @@ def _tails(key: str) -> tuple[str, ...]:
 def infer_config(state: Mapping[str, Tensor], model_type: str) -> dict[str, Any] | None:
     """Return a config's fields for an original author's weights, read off the names and shapes of the tensors.
 
-    Works for the ViTMatte authors' small and base models and any other width.
+    Works for the ViTMatte authors' small and base models and any other width, and for the Mask2Former authors'
+    models with Swin and ResNet backbones.
 
     Args:
         state: the tensors under the authors' names.
@@ -121,13 +127,17 @@ def infer_config(state: Mapping[str, Tensor], model_type: str) -> dict[str, Any]
         The fields, or None where the file is not of a known author of such a model.
     """
     state = _unwrapped(state)
-    if model_type != "vitmatte" or detect_layout(state.keys()) != "vitmatte-authors":
+    layout = detect_layout(state.keys())
+    authors = {"vitmatte": "ViTMatte", "mask2former": "Mask2Former"}.get(model_type)
+    if authors is None or layout != f"{model_type}-authors":
         return None
     try:
+        if model_type == "mask2former":
+            return mask2former_config(state)
         return _vitmatte_config({key: tuple(tensor.shape) for key, tensor in state.items()})
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"these weights have the names of the ViTMatte authors but lack {error}: download the file again"
+            f"these weights have the names of the {authors} authors but lack {error}: download the file again"
         ) from error
 
 
