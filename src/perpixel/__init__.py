@@ -16,6 +16,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from perpixel.allocator import tune_allocator as tune_allocator
     from perpixel.backbones import AutoBackbone as AutoBackbone
+    from perpixel.backbones.swin import SwinBackbone as SwinBackbone
+    from perpixel.backbones.swin import SwinConfig as SwinConfig
+    from perpixel.backbones.swin import SwinModel as SwinModel
     from perpixel.backbones.timm import TimmBackbone as TimmBackbone
     from perpixel.backbones.timm import TimmBackboneConfig as TimmBackboneConfig
     from perpixel.backbones.vit import ViTBackbone as ViTBackbone
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from perpixel.images.read import read_trimap as read_trimap
     from perpixel.models.auto import AutoImageProcessor as AutoImageProcessor
     from perpixel.models.mask2former.config import Mask2FormerConfig as Mask2FormerConfig
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor as Mask2FormerImageProcessor
     from perpixel.models.outputs import BackboneOutput as BackboneOutput
     from perpixel.models.outputs import BaseModelOutput as BaseModelOutput
     from perpixel.models.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from perpixel.models.vitmatte.model import VitMatteForImageMatting as VitMatteForImageMatting
     from perpixel.models.vitmatte.processor import VitMatteImageProcessor as VitMatteImageProcessor
     from perpixel.results import Matte as Matte
+    from perpixel.results import Segment as Segment
+    from perpixel.results import Segments as Segments
     from perpixel.tasks.cutout import cutout as cutout
     from perpixel.tasks.matting import matte as matte
 
@@ -60,12 +66,18 @@ _HOMES = {
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",
     "Mask2FormerConfig": "perpixel.models.mask2former.config",
+    "Mask2FormerImageProcessor": "perpixel.models.mask2former.processor",
     "Matte": "perpixel.results",
     "MissingDependencyError": "perpixel.errors",
     "OutputError": "perpixel.errors",
     "PerpixelError": "perpixel.errors",
     "PerpixelWarning": "perpixel.errors",
     "Photo": "perpixel.images.read",
+    "Segment": "perpixel.results",
+    "Segments": "perpixel.results",
+    "SwinBackbone": "perpixel.backbones.swin",
+    "SwinConfig": "perpixel.backbones.swin",
+    "SwinModel": "perpixel.backbones.swin",
     "TimmBackbone": "perpixel.backbones.timm",
     "TimmBackboneConfig": "perpixel.backbones.timm",
     "ViTBackbone": "perpixel.backbones.vit",

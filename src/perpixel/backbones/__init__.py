@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BACKBONES: dict[str, tuple[str, str, str]] = {
     "vit": ("perpixel.backbones.vit", "ViTConfig", "ViTBackbone"),
     "vitdet": ("perpixel.backbones.vitdet", "VitDetConfig", "VitDetBackbone"),
+    "swin": ("perpixel.backbones.swin", "SwinConfig", "SwinBackbone"),
     "timm_backbone": ("perpixel.backbones.timm", "TimmBackboneConfig", "TimmBackbone"),
 }
 

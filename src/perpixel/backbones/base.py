@@ -98,7 +98,12 @@ class Backbone(Model):
     """
 
     has_attentions: ClassVar[bool] = True
-    _prefixes_in_larger_models = ("backbone",)
+    # Under which names matting, depth and segmentation models hold their backbone.
+    _prefixes_in_larger_models: ClassVar[tuple[str, ...]] = (
+        "backbone",
+        "model.pixel_level_module.encoder",
+        "pixel_level_module.encoder",
+    )
     num_features: list[int]
 
     @property

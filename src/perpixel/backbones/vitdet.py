@@ -19,6 +19,8 @@ from perpixel.backbones.base import Backbone, BackboneConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.attention import attention_weights, attention_with_positions
+from perpixel.layers.drop_path import drop_path
+from perpixel.layers.windows import window_partition, window_unpartition
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutput
 
@@ -256,39 +258,6 @@ class VitDetMlp(nn.Module):
         hidden = self.drop(self.activate(self.fc1(tokens)))
         out: Tensor = self.drop(self.fc2(hidden))
         return out
-
-
-def window_partition(tokens: Tensor, size: int) -> Tensor:
-    """Cut a grid into windows; the last row and column of windows are filled up with zeros.
-
-    Args:
-        tokens: (b, h, w, c).
-        size: side of a window.
-
-    Returns:
-        (b · windows, size, size, c), windows in row-major order.
-    """
-    b, h, w, c = tokens.shape
-    tokens = functional.pad(tokens, (0, 0, 0, -w % size, 0, -h % size))
-    rows, columns = tokens.shape[1] // size, tokens.shape[2] // size
-    tokens = tokens.reshape(b, rows, size, columns, size, c).transpose(2, 3)  # (b, rows, columns, size, size, c)
-    return tokens.reshape(-1, size, size, c)
-
-
-def window_unpartition(windows: Tensor, height: int, width: int) -> Tensor:
-    """Undo `window_partition`: (b · windows, size, size, c) → (b, height, width, c)."""
-    _, size, _, c = windows.shape
-    rows, columns = -(-height // size), -(-width // size)
-    grid = windows.reshape(-1, rows, columns, size, size, c).transpose(2, 3)  # (b, rows, size, columns, size, c)
-    return grid.reshape(-1, rows * size, columns * size, c)[:, :height, :width]
-
-
-def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Stochastic depth (arXiv 1603.09382): drop the branch of whole samples, and scale the others up."""
-    if rate == 0.0 or not training:
-        return x
-    keep = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - rate)
-    return x * keep / (1 - rate)
 
 
 class VitDetLayer(nn.Module):

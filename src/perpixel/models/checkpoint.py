@@ -16,7 +16,8 @@ _LISTED = 10
 def fit_prefix(state: Mapping[str, Tensor], own: Iterable[str], prefix: str) -> dict[str, Tensor]:
     """Add or take away the name under which larger models hold this one ("vit" in a classifier).
 
-    Where it is taken away, the larger model's other parts are left out.
+    Where it is taken away, the larger model's other parts are left out. It stays where the checkpoint also has names
+    of this model: transformers writes a Swin backbone so, with one part that nobody needs under "swin".
 
     Args:
         state: the checkpoint's tensors.
@@ -26,7 +27,7 @@ def fit_prefix(state: Mapping[str, Tensor], own: Iterable[str], prefix: str) -> 
     known, prefix = set(own), f"{prefix}."
     ours = any(key.startswith(prefix) for key in known)
     theirs = any(key.startswith(prefix) for key in state)
-    if prefix == "." or ours == theirs:
+    if prefix == "." or ours == theirs or (theirs and not known.isdisjoint(state)):
         return dict(state)
     if theirs:
         return {k.removeprefix(prefix): tensor for k, tensor in state.items() if k.startswith(prefix)}

@@ -1,0 +1,542 @@
+"""Swin: a vision transformer in four stages, which attends in windows that every second block shifts.
+
+"Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", Liu et al., 2021, arXiv 2103.14030,
+section 3. Parameter names are those of the Hugging Face checkpoints (microsoft/swin-…).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.errors import ConfigError, InputError
+from perpixel.layers.activation import activation
+from perpixel.layers.drop_path import drop_path
+from perpixel.layers.windows import relative_position_bias, shift_mask, window_partition, window_unpartition
+from perpixel.models.base import Model
+from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+
+
+@dataclass
+class SwinConfig(BackboneConfig):
+    """The shape of a Swin transformer. The defaults are those of microsoft/swin-tiny-patch4-window7-224.
+
+    Args:
+        image_size: the side, or (height, width), in pixels that absolute position embeddings are made for.
+        patch_size: the side, or (height, width), of a patch in pixels.
+        num_channels: channels of the input.
+        embed_dim: width of the tokens of the first stage; every further stage doubles it.
+        depths: blocks of each stage.
+        num_heads: attention heads of each stage; they have to divide its width.
+        window_size: side of a window in tokens.
+        mlp_ratio: width inside the feed-forward part, as a multiple of the tokens'.
+        qkv_bias: whether query, key and value have biases.
+        hidden_dropout_prob: dropout of embeddings and of what each part of a block adds.
+        attention_probs_dropout_prob: dropout of the attention weights.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
+        hidden_act: activation of the feed-forward parts.
+        use_absolute_embeddings: whether a position embedding is added to the patches.
+        initializer_range: standard deviation of the random initial weights.
+        layer_norm_eps: epsilon of the layer norms in the blocks and of the last one.
+        encoder_stride: upsampling of the masked-image decoder; kept for the file's sake.
+
+    Example:
+        >>> config = SwinConfig(out_indices=[1, 4])
+        >>> config.out_features, config.hidden_size, config.num_layers
+        (['stage1', 'stage4'], 768, 4)
+    """
+
+    model_type: ClassVar[str] = "swin"
+
+    image_size: int | list[int] = 224
+    patch_size: int | list[int] = 4
+    num_channels: int = 3
+    embed_dim: int = 96
+    depths: list[int] = field(default_factory=lambda: [2, 2, 6, 2])
+    num_heads: list[int] = field(default_factory=lambda: [3, 6, 12, 24])
+    window_size: int = 7
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    drop_path_rate: float = 0.1
+    hidden_act: str = "gelu"
+    use_absolute_embeddings: bool = False
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    encoder_stride: int = 32
+    num_layers: int = field(init=False, repr=False)
+    hidden_size: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.depths or len(self.depths) != len(self.num_heads) or min(self.depths) < 1:
+            raise ConfigError(
+                f"depths is {list(self.depths)} and num_heads is {list(self.num_heads)}: "
+                "both need one positive number for each stage"
+            )
+        for width, heads in zip(self.widths, self.num_heads, strict=True):
+            if heads < 1 or width % heads:
+                raise ConfigError(f"num_heads has {heads} for a stage {width} wide: the heads must divide the width")
+        if self.window_size < 1:
+            raise ConfigError(f"window_size is {self.window_size}: it has to be at least 1")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        if not all(self.grid):
+            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
+        self.num_layers = len(self.depths)
+        self.hidden_size = self.widths[-1]
+        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_layers + 1))]
+        super().__post_init__()
+
+    @property
+    def widths(self) -> list[int]:
+        """Width of the tokens in each stage."""
+        return [self.embed_dim * 2**i for i in range(len(self.depths))]
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return _pair(self.patch_size, "patch_size")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the absolute position embeddings."""
+        height, width = _pair(self.image_size, "image_size")
+        return height // self.patch[0], width // self.patch[1]
+
+
+def _pair(value: int | list[int], name: str) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ConfigError(f"{name} is {value}: give one positive number or [height, width]")
+    return pair[0], pair[1]
+
+
+@dataclass(eq=False)
+class SwinModelOutput(BaseModelOutputWithPooling):
+    """The output of a `SwinModel`.
+
+    Attributes:
+        last_hidden_state: (b, h · w, c) of the last stage, normed.
+        pooler_output: (b, c), its mean; absent where the model has no pooler.
+        hidden_states: the embeddings and then what each stage hands on, (b, h · w, c), on request.
+        attentions: the weights of each stage's last block, (b · windows, heads, n, n), on request.
+        reshaped_hidden_states: `hidden_states` as maps, (b, c, h, w), on request.
+    """
+
+    reshaped_hidden_states: tuple[Tensor, ...] | None = None
+
+
+class SwinPatchEmbeddings(nn.Module):
+    """Cuts the image into patches and maps each to a token (section 3.1, "patch partition")."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(
+            config.num_channels, config.embed_dim, kernel_size=config.patch, stride=config.patch
+        )
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map (b, c, H, W) pixels to (b, h, w, embed) tokens; the sides are filled up with zeros to whole patches."""
+        channels, (rows, columns) = self.projection.in_channels, self.projection.kernel_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or 0 in pixel_values.shape:
+            raise InputError(f"pixel_values is {tuple(pixel_values.shape)}: it has to be (b, {channels}, H, W)")
+        height, width = pixel_values.shape[2:]
+        if height % rows or width % columns:
+            pixel_values = functional.pad(pixel_values, (0, -width % columns, 0, -height % rows))
+        tokens: Tensor = self.projection(pixel_values.to(self.projection.weight.dtype))  # (b, embed, h, w)
+        return tokens.permute(0, 2, 3, 1).contiguous()  # (b, h, w, embed)
+
+
+class SwinEmbeddings(nn.Module):
+    """Patch tokens, normed, with positions where the config asks for them (section 3.1, and table 4)."""
+
+    def __init__(self, config: SwinConfig, use_mask_token: bool = False) -> None:
+        super().__init__()
+        self.grid = config.grid
+        self.patch_embeddings = SwinPatchEmbeddings(config)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if use_mask_token else None
+        self.position_embeddings: nn.Parameter | None = None
+        if config.use_absolute_embeddings:
+            self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.embed_dim))
+        self.norm = nn.LayerNorm(config.embed_dim)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        bool_masked_pos: Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+    ) -> Tensor:
+        """Return the tokens as a map (b, h, w, embed)."""
+        tokens: Tensor = self.norm(self.patch_embeddings(pixel_values))  # (b, h, w, embed)
+        if bool_masked_pos is not None:
+            if self.mask_token is None:
+                raise InputError("bool_masked_pos needs a mask token: build SwinModel(config, use_mask_token=True)")
+            masked = bool_masked_pos.bool().reshape(*tokens.shape[:3], 1)  # (b, h, w, 1)
+            tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
+        if self.position_embeddings is not None:
+            tokens = tokens + self._positions(self.position_embeddings, tokens, interpolate_pos_encoding)
+        dropped: Tensor = self.dropout(tokens)
+        return dropped
+
+    def _positions(self, learned: Tensor, tokens: Tensor, resample: bool) -> Tensor:
+        rows, columns = tokens.shape[1:3]
+        plane = learned.reshape(1, *self.grid, -1)  # (1, h, w, embed)
+        if (rows, columns) == self.grid:
+            return plane
+        if not resample:
+            raise InputError(
+                f"pixel_values has {columns}×{rows} patches (width×height) but the position embeddings "
+                f"{self.grid[1]}×{self.grid[0]}: resize the image or pass interpolate_pos_encoding=True"
+            )
+        plane = functional.interpolate(plane.permute(0, 3, 1, 2), size=(rows, columns), mode="bicubic")
+        return plane.permute(0, 2, 3, 1)  # (1, h, w, embed)
+
+
+class SwinPatchMerging(nn.Module):
+    """Joins each 2×2 tokens into one of twice the width (section 3.1, "patch merging")."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
+        self.norm = nn.LayerNorm(4 * width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(b, h, w, c) → (b, ⌈h/2⌉, ⌈w/2⌉, 2c)."""
+        b, h, w, c = tokens.shape
+        if h % 2 or w % 2:
+            tokens = functional.pad(tokens, (0, 0, 0, w % 2, 0, h % 2))
+        quads = tokens.reshape(b, (h + 1) // 2, 2, (w + 1) // 2, 2, c)
+        # Of the four, the checkpoints have the lower left one before the upper right one.
+        quads = quads.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (b, ⌈h/2⌉, ⌈w/2⌉, 4c)
+        merged: Tensor = self.reduction(self.norm(quads))
+        return merged
+
+
+class SwinDense(nn.Module):
+    """A linear map; one class for the three places where the checkpoints call it "dense"."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (…, inputs) to (…, outputs)."""
+        mapped: Tensor = self.dense(tokens)
+        return mapped
+
+
+class SwinSelfAttention(nn.Module):
+    """Attention between the tokens of a window, biased by their relative positions (section 3.2, equation 4)."""
+
+    def __init__(self, config: SwinConfig, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = config.attention_probs_dropout_prob
+        self.query = nn.Linear(width, width, bias=config.qkv_bias)
+        self.key = nn.Linear(width, width, bias=config.qkv_bias)
+        self.value = nn.Linear(width, width, bias=config.qkv_bias)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * config.window_size - 1) ** 2, heads))
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            tokens: (b · windows, n, c).
+            mask: (windows, n, n), added to the scores.
+            output_attentions: return the weights (b · windows, heads, n, n) too.
+        """
+        query, key, value = (
+            part(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b · windows, heads, n, d)
+            for part in (self.query, self.key, self.value)
+        )
+        bias = relative_position_bias(self.relative_position_bias_table, round(tokens.shape[1] ** 0.5))[None]
+        if mask is not None:
+            bias = bias + mask[:, None]  # (windows, heads, n, n)
+            bias = bias.repeat(len(tokens) // len(mask), 1, 1, 1)  # (b · windows, heads, n, n)
+        dropout = self.dropout if self.training else 0.0
+        if not output_attentions:
+            mixed = functional.scaled_dot_product_attention(query, key, value, bias, dropout)
+            return mixed.transpose(1, 2).flatten(2), None  # (b · windows, n, c)
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5 + bias  # (b · windows, heads, n, n)
+        weights = functional.dropout(scores.softmax(dim=-1), dropout, self.training)
+        return (weights @ value).transpose(1, 2).flatten(2), weights  # (b · windows, n, c)
+
+
+class SwinAttention(nn.Module):
+    """Window attention with its output projection."""
+
+    def __init__(self, config: SwinConfig, width: int, heads: int) -> None:
+        super().__init__()
+        self.self = SwinSelfAttention(config, width, heads)
+        self.output = SwinDense(width, width)
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (b · windows, n, c) to the same shape, with the weights if asked for."""
+        mixed, weights = self.self(tokens, mask, output_attentions)
+        return self.output(mixed), weights
+
+
+class SwinLayer(nn.Module):
+    """One block: attention in windows, then the feed-forward part (section 3.2, equation 3)."""
+
+    def __init__(self, config: SwinConfig, width: int, heads: int, drop_rate: float) -> None:
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.attention = SwinAttention(config, width, heads)
+        self.layernorm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.intermediate = SwinDense(width, int(config.mlp_ratio * width))
+        self.output = SwinDense(int(config.mlp_ratio * width), width)
+        self.activation = activation(config.hidden_act)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.drop_rate = drop_rate
+
+    def forward(
+        self, tokens: Tensor, size: int, shift: int, mask: Tensor | None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (b, h, w, c) to the same shape.
+
+        Args:
+            tokens: the map.
+            size: side of a window.
+            shift: rows and columns by which the windows are shifted.
+            mask: that of `shift_mask`, where they are.
+            output_attentions: return the weights (b · windows, heads, n, n) too.
+        """
+        h, w, c = tokens.shape[1:]
+        x = self.layernorm_before(tokens)
+        x = functional.pad(x, (0, 0, 0, -w % size, 0, -h % size))
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+        padded = x.shape[1:3]
+        x, weights = self.attention(window_partition(x, size).flatten(1, 2), mask, output_attentions)
+        x = window_unpartition(x.reshape(-1, size, size, c), *padded)
+        if shift:
+            x = x.roll((shift, shift), (1, 2))
+        tokens = tokens + drop_path(self.dropout(x[:, :h, :w]), self.drop_rate, self.training)
+        x = self.output(self.activation(self.intermediate(self.layernorm_after(tokens))))
+        return tokens + drop_path(self.dropout(x), self.drop_rate, self.training), weights
+
+
+class SwinStage(nn.Module):
+    """Blocks of one resolution, with and without a shift in turn; then the merging for the next stage."""
+
+    def __init__(self, config: SwinConfig, index: int) -> None:
+        super().__init__()
+        width, heads, first = config.widths[index], config.num_heads[index], sum(config.depths[:index])
+        last = max(sum(config.depths) - 1, 1)
+        self.window_size = config.window_size
+        self.blocks = nn.ModuleList(
+            SwinLayer(config, width, heads, config.drop_path_rate * (first + i) / last)
+            for i in range(config.depths[index])
+        )
+        self.downsample = SwinPatchMerging(width) if index + 1 < config.num_layers else None
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, tokens: Tensor, whole_windows: bool, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Run the blocks on (b, h, w, c).
+
+        Args:
+            tokens: the map.
+            whole_windows: fill a map that is smaller than a window up with zeros; otherwise the window shrinks.
+            output_attentions: return the last block's weights (b · windows, heads, n, n) too.
+
+        Returns:
+            What the next stage gets, (b, ⌈h/2⌉, ⌈w/2⌉, 2c), or (b, h, w, c) after the last; the map before the
+            merging, (b, h, w, c); the weights.
+        """
+        h, w = tokens.shape[1:3]
+        size, shift = self.window_size, self.window_size // 2
+        if not whole_windows and min(h, w) <= size:
+            size, shift = min(h, w), 0
+        mask = None
+        if shift and len(self.blocks) > 1:
+            mask = shift_mask(h + -h % size, w + -w % size, size, shift, tokens)
+        weights = None
+        for i, block in enumerate(self.blocks):
+            options = (size, shift, mask) if i % 2 else (size, 0, None)
+            attend = output_attentions and i + 1 == len(self.blocks)
+            if self.gradient_checkpointing and self.training:
+                tokens, weights = checkpoint(block, tokens, *options, attend, use_reentrant=False)
+            else:
+                tokens, weights = block(tokens, *options, attend)
+        return tokens if self.downsample is None else self.downsample(tokens), tokens, weights
+
+
+class SwinEncoder(nn.Module):
+    """The stages, one after another."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(SwinStage(config, i) for i in range(config.num_layers))
+
+    def forward(
+        self, tokens: Tensor, whole_windows: bool, output_attentions: bool = False
+    ) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...] | None]:
+        """Run the stages on (b, h, w, c).
+
+        Returns:
+            The given tokens and what each stage hands on; the given tokens and each stage's own map; the attention
+            weights of each stage if asked for.
+        """
+        handed, own, attentions = [tokens], [tokens], []
+        for stage in self.layers:
+            tokens, before, weights = stage(tokens, whole_windows, output_attentions)
+            handed.append(tokens)
+            own.append(before)
+            attentions.append(weights)
+        return handed, own, tuple(attentions) if output_attentions else None
+
+
+class SwinPreTrainedModel(Model):
+    """What the model and the backbone have in common: the parts and their initial weights."""
+
+    config_class = SwinConfig
+    config: SwinConfig
+    base_model_prefix = "swin"
+    # The table's indices are computed here; checkpoints before transformers 5 hold them.
+    _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = (r"relative_position_index$", r"mask_token$")
+
+    def __init__(self, config: SwinConfig, use_mask_token: bool = False) -> None:
+        super().__init__(config)
+        self.embeddings = SwinEmbeddings(config, use_mask_token)
+        self.encoder = SwinEncoder(config)
+
+
+class SwinModel(SwinPreTrainedModel):
+    """The Swin transformer: pixels in, the tokens of the last stage and their mean out.
+
+    Example:
+        >>> config = SwinConfig(embed_dim=8, depths=[1, 2], num_heads=[1, 2], window_size=4)
+        >>> output = SwinModel(config).eval()(torch.zeros(1, 3, 33, 47))
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 30, 16]), torch.Size([1, 16]))
+    """
+
+    _keys_to_ignore_on_load_missing = (r"mask_token$",)
+
+    def __init__(self, config: SwinConfig, add_pooling_layer: bool = True, use_mask_token: bool = False) -> None:
+        """Build the model with fresh weights.
+
+        Args:
+            config: its shape.
+            add_pooling_layer: whether there is a `pooler_output`.
+            use_mask_token: whether patches can be masked (`bool_masked_pos`).
+        """
+        super().__init__(config, use_mask_token)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pooler = nn.AdaptiveAvgPool1d(1) if add_pooling_layer else None
+        self.num_features = config.hidden_size
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        bool_masked_pos: Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SwinModelOutput | tuple[Any, ...]:
+        """Encode images of any size.
+
+        Args:
+            pixel_values: (b, c, H, W), as the checkpoint's image processor makes them.
+            bool_masked_pos: (b, h · w), true where a patch is replaced by the mask token.
+            interpolate_pos_encoding: resample absolute position embeddings, where there are any, to the size.
+            output_attentions: return the attention weights; None is the config's choice.
+            output_hidden_states: return what each stage hands on; None is the config's choice.
+            return_dict: return an output object rather than a tuple; None is the config's choice.
+
+        Raises:
+            InputError: the shape is wrong, or the size is not that of absolute position embeddings.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        tokens = self.embeddings(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+        handed, _, attentions = self.encoder(tokens, whole_windows=False, output_attentions=attend)
+        last = self.layernorm(handed[-1]).flatten(1, 2)  # (b, n, c)
+        output = SwinModelOutput(
+            last_hidden_state=last,
+            pooler_output=None if self.pooler is None else self.pooler(last.transpose(1, 2)).flatten(1),  # (b, c)
+            hidden_states=tuple(part.flatten(1, 2) for part in handed) if hidden else None,
+            attentions=attentions,
+            reshaped_hidden_states=tuple(part.permute(0, 3, 1, 2).contiguous() for part in handed) if hidden else None,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+
+class SwinBackbone(SwinPreTrainedModel, Backbone):
+    """The Swin transformer as a backbone: a normed feature map of each stage that the config names, for any size.
+
+    Example:
+        >>> config = SwinConfig(embed_dim=8, depths=[1, 2], num_heads=[1, 2], window_size=4, out_indices=[1, 2])
+        >>> [tuple(part.shape) for part in SwinBackbone(config).eval()(torch.zeros(1, 3, 33, 47)).feature_maps]
+        [(1, 8, 9, 12), (1, 16, 5, 6)]
+    """
+
+    # A backbone norms its maps, not the last tokens; a classifier has no norms of the maps.
+    _keys_to_ignore_on_load_unexpected = (
+        *SwinPreTrainedModel._keys_to_ignore_on_load_unexpected,
+        r"^(swin\.)?layernorm\.",
+    )
+    _keys_to_ignore_on_load_missing = (r"^hidden_states_norms\.",)
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__(config)
+        self.num_features = [config.embed_dim, *config.widths]
+        self.hidden_states_norms = nn.ModuleDict(
+            {name: nn.LayerNorm(self.out_feature_channels[name]) for name in self.out_features}
+        )
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BackboneOutput | tuple[Any, ...]:
+        """Encode (b, c, H, W) pixels.
+
+        Returns:
+            `feature_maps`, one (b, c, h, w) a stage of `out_features`; `hidden_states`, the embeddings and every
+            stage's map before its norm, (b, c, h, w), and `attentions`, the weights of each stage's last block,
+            if asked for; a tuple of these if `return_dict` is False.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        tokens = self.embeddings(pixel_values, interpolate_pos_encoding=True)
+        _, own, attentions = self.encoder(tokens, whole_windows=True, output_attentions=attend)
+        output = BackboneOutput(
+            feature_maps=tuple(
+                self._feature_map(own[self.stage_names.index(name)], name) for name in self.out_features
+            ),
+            hidden_states=tuple(part.permute(0, 3, 1, 2).contiguous() for part in own) if hidden else None,
+            attentions=attentions,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+    def _feature_map(self, tokens: Tensor, name: str) -> Tensor:
+        if name not in self.hidden_states_norms:
+            raise ConfigError(
+                f"{name} came into out_features after the backbone was built, so it has no norm: "
+                f"build the backbone with {self.out_features}"
+            )
+        normed: Tensor = self.hidden_states_norms[name](tokens)
+        return normed.permute(0, 3, 1, 2).contiguous()  # (b, c, h, w)
