@@ -124,6 +124,19 @@ def multiple(height: int, width: int, divisor: int) -> Size:
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
+def resample_filter(value: Any) -> int:
+    """Return the number of a filter of Pillow, from its number or its member of `PIL.Image.Resampling`.
+
+    Raises:
+        ConfigError: there is no such filter.
+    """
+    try:
+        return int(Image.Resampling(value))
+    except ValueError:
+        ways = ", ".join(f"{int(item)} {item.name.lower()}" for item in Image.Resampling)
+        raise ConfigError(f"resample is {value!r}: it has to be one of {ways}") from None
+
+
 def resize(planes: Array, size: Size, resample: int = Image.Resampling.BILINEAR) -> Array:
     """Resample an image with Pillow.
 

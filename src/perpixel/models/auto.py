@@ -11,10 +11,14 @@ from perpixel.models.processing import PROCESSOR_NAME, ImageProcessor, Source, l
 # image_processor_type: (module, class)
 IMAGE_PROCESSORS: dict[str, tuple[str, str]] = {
     "VitMatteImageProcessor": ("perpixel.models.vitmatte.processor", "VitMatteImageProcessor"),
+    "Mask2FormerImageProcessor": ("perpixel.models.mask2former.processor", "Mask2FormerImageProcessor"),
 }
 
 # transformers has several implementations of one processor; here there is one.
 _VARIANTS = ("Fast", "Pil")
+
+# Many of Mask2Former's checkpoints name the processor of its predecessor, which is the same.
+_SAME = {"MaskFormerImageProcessor": "Mask2FormerImageProcessor"}
 
 
 class AutoImageProcessor:
@@ -67,6 +71,7 @@ def _processor_class(values: dict[str, Any], source: Source) -> type[ImageProces
     name = str(given).replace("FeatureExtractor", "ImageProcessor")
     for variant in _VARIANTS:
         name = name.removesuffix(variant)
+    name = _SAME.get(name, name)
     if name not in IMAGE_PROCESSORS:
         raise ConfigError(f"{source} needs a {given}, which perpixel does not have: it has {known}")
     module, attribute = IMAGE_PROCESSORS[name]
