@@ -23,7 +23,7 @@ from perpixel.images.colour import is_srgb, profile_space
 from perpixel.images.decode import checked_array
 from perpixel.images.depth import Pixels, to_bits, to_float
 
-__all__ = ["FORMATS", "Format", "check_output", "write_image"]
+__all__ = ["FORMATS", "Format", "check_output", "write_bytes", "write_image"]
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,30 @@ def write_image(
 
         def write(goal: Path) -> None:
             goal.write_bytes(data)
+
+    _replace(path, write)
+    return path
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file that is no image as `write_image` writes: whole or not at all.
+
+    Args:
+        path: the file; its folder must exist.
+        data: what it shall hold.
+
+    Returns:
+        the path.
+
+    Raises:
+        OutputError: the file cannot be written there.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: the folder {path.parent} does not exist, make it first")
+
+    def write(goal: Path) -> None:
+        goal.write_bytes(data)
 
     _replace(path, write)
     return path
