@@ -40,11 +40,19 @@ if TYPE_CHECKING:
     from perpixel.images.read import read_trimap as read_trimap
     from perpixel.models.auto import AutoImageProcessor as AutoImageProcessor
     from perpixel.models.mask2former.config import Mask2FormerConfig as Mask2FormerConfig
+    from perpixel.models.mask2former.model import (
+        Mask2FormerForUniversalSegmentation as Mask2FormerForUniversalSegmentation,
+    )
+    from perpixel.models.mask2former.model import Mask2FormerModel as Mask2FormerModel
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor as Mask2FormerImageProcessor
     from perpixel.models.outputs import BackboneOutput as BackboneOutput
     from perpixel.models.outputs import BaseModelOutput as BaseModelOutput
     from perpixel.models.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
     from perpixel.models.outputs import ImageMattingOutput as ImageMattingOutput
+    from perpixel.models.outputs import (
+        Mask2FormerForUniversalSegmentationOutput as Mask2FormerForUniversalSegmentationOutput,
+    )
+    from perpixel.models.outputs import Mask2FormerModelOutput as Mask2FormerModelOutput
     from perpixel.models.vitmatte.config import VitMatteConfig as VitMatteConfig
     from perpixel.models.vitmatte.model import VitMatteForImageMatting as VitMatteForImageMatting
     from perpixel.models.vitmatte.processor import VitMatteImageProcessor as VitMatteImageProcessor
@@ -66,7 +74,11 @@ _HOMES = {
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",
     "Mask2FormerConfig": "perpixel.models.mask2former.config",
+    "Mask2FormerForUniversalSegmentation": "perpixel.models.mask2former.model",
+    "Mask2FormerForUniversalSegmentationOutput": "perpixel.models.outputs",
     "Mask2FormerImageProcessor": "perpixel.models.mask2former.processor",
+    "Mask2FormerModel": "perpixel.models.mask2former.model",
+    "Mask2FormerModelOutput": "perpixel.models.outputs",
     "Matte": "perpixel.results",
     "MissingDependencyError": "perpixel.errors",
     "OutputError": "perpixel.errors",

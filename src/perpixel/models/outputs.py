@@ -27,6 +27,7 @@ class ModelOutput:
     """
 
     def _present(self) -> dict[str, Any]:
+        # What perpixel adds to the fields of transformers stands aside: tuples and dicts must be the same as there.
         items = (item for item in dataclasses.fields(self) if not item.metadata.get("aside"))  # type: ignore[arg-type]
         return {item.name: value for item in items if (value := getattr(self, item.name)) is not None}
 
@@ -138,11 +139,6 @@ class ImageMattingOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-def _mask_sizes() -> Any:
-    # Beside the fields of transformers: tuples and dicts of the output must be the same as there.
-    return field(default=None, kw_only=True, metadata={"aside": True})
-
-
 @dataclass(eq=False)
 class Mask2FormerModelOutput(ModelOutput):
     """The output of `Mask2FormerModel`; q is the number of queries, H and W the size of the input.
@@ -170,7 +166,7 @@ class Mask2FormerModelOutput(ModelOutput):
     transformer_decoder_intermediate_states: tuple[Tensor, ...] | None = None
     masks_queries_logits: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
-    mask_sizes: Tensor | None = _mask_sizes()
+    mask_sizes: Tensor | None = field(default=None, kw_only=True, metadata={"aside": True})
 
 
 @dataclass(eq=False)
@@ -205,4 +201,4 @@ class Mask2FormerForUniversalSegmentationOutput(ModelOutput):
     pixel_decoder_hidden_states: tuple[Tensor, ...] | None = None
     transformer_decoder_hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
-    mask_sizes: Tensor | None = _mask_sizes()
+    mask_sizes: Tensor | None = field(default=None, kw_only=True, metadata={"aside": True})

@@ -45,7 +45,8 @@ class DecoderOutput:
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # (b, heads, n, d)
+    b, n, width = x.shape
+    return x.view(b, n, heads, width // heads).transpose(1, 2)  # (b, heads, n, d)
 
 
 class Mask2FormerAttention(nn.Module):
@@ -190,7 +191,7 @@ class Mask2FormerMaskPredictor(nn.Module):
 
 def mask_logits(embeddings: Tensor, features: Tensor) -> Tensor:
     """(b, q, c) vectors and (b, c, h, w) features → (b, q, h, w) logits."""
-    return torch.bmm(embeddings, features.flatten(2)).unflatten(2, features.shape[2:])
+    return torch.bmm(embeddings, features.flatten(2)).view(*embeddings.shape[:2], *features.shape[2:])
 
 
 def attention_region(embeddings: Tensor, features: Tensor) -> Tensor:
@@ -309,10 +310,9 @@ class Mask2FormerTransformerModule(nn.Module):
         for level, features in enumerate(multi_scale_features):
             value = self.input_projections[level](features).flatten(2).transpose(1, 2)  # (b, n, c)
             values.append(value + self.level_embed.weight[level])
-            places = sine_position_embedding(
-                *features.shape[2:], value.shape[-1], dtype=value.dtype, device=value.device
-            )  # (1, c, h, w)
-            keys.append(values[-1] + places.flatten(2).transpose(1, 2))
+            h, w = features.shape[2:]
+            places = sine_position_embedding(h, w, value.shape[-1], dtype=value.dtype, device=value.device)
+            keys.append(values[-1] + places.flatten(2).transpose(1, 2))  # (b, n, c)
         return cast(
             DecoderOutput,
             self.decoder(
