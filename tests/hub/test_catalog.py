@@ -8,7 +8,15 @@ from torch import ones
 
 from perpixel.errors import CheckpointError
 from perpixel.hub import catalog
-from perpixel.hub.catalog import CATALOG, Entry, cached_models, embedded_folder, find_entry
+from perpixel.hub.catalog import (
+    CATALOG,
+    LICENCE_NOTES,
+    Entry,
+    cached_models,
+    embedded_folder,
+    find_entry,
+    preset,
+)
 from perpixel.hub.load import find_file
 
 
@@ -16,8 +24,7 @@ from perpixel.hub.load import find_file
 def test_every_row_is_complete(entry):
     assert entry.summary
     assert entry.source
-    assert entry.licence == "Apache-2.0"
-    assert entry.family == "vitmatte"
+    assert entry.licence == {"vitmatte": "Apache-2.0", "mask2former": "CC-BY-NC-4.0"}[entry.family]
     assert find_entry(entry.name) is entry
     assert (entry.folder is None) == ("/" in entry.name)  # either embedded or on the Hub
 
@@ -26,6 +33,77 @@ def test_names_are_unique():
     assert len({entry.name for entry in CATALOG}) == len(CATALOG)
     assert find_entry("nobody/nothing") is None
     assert embedded_folder("nobody/nothing") is None
+
+
+SEGMENTERS = [entry for entry in CATALOG if entry.family == "mask2former"]
+
+
+def test_the_mask2former_zoo():
+    """Figures and sizes as the authors give them, a few of each data set."""
+    assert len(SEGMENTERS) == 28
+    assert LICENCE_NOTES.keys() == {"CC-BY-NC-4.0"}
+    for entry in SEGMENTERS:
+        kind = entry.name.rsplit("-", 1)[1]
+        assert {"panoptic": "PQ", "instance": "AP", "semantic": "mIoU"}[kind] == next(iter(entry.published))
+        assert all(30 < value < 90 for value in entry.published.values())
+        assert "its authors'" in entry.summary
+    best = find_entry("facebook/mask2former-swin-large-coco-panoptic")
+    assert best.published == {"PQ": 57.8, "AP": 48.6, "mIoU": 67.4}  # the paper's headline
+    assert find_entry("facebook/mask2former-swin-large-coco-instance").published == {"AP": 50.1}
+    assert find_entry("facebook/mask2former-swin-tiny-cityscapes-semantic").published == {"mIoU": 82.1}
+    assert find_entry("facebook/mask2former-swin-large-mapillary-vistas-panoptic").published == {
+        "PQ": 45.5,
+        "mIoU": 60.8,
+    }
+
+
+@pytest.mark.parametrize("kind", ["panoptic", "instance", "semantic"])
+def test_a_larger_backbone_has_the_better_figure(kind):
+    sizes = ["tiny", "small", "base", "base-IN21k", "large"]
+    for data in ("coco", "ade", "cityscapes"):
+        entries = [find_entry(f"facebook/mask2former-swin-{size}-{data}-{kind}") for size in sizes]
+        figures = [next(iter(entry.published.values())) for entry in entries if entry]
+        assert figures == sorted(figures)
+
+
+@pytest.mark.parametrize(
+    ("data", "sides"),
+    [
+        ("tiny-coco-panoptic", (800, 1333)),
+        ("large-coco-instance", (800, 1333)),
+        ("tiny-ade-semantic", (512, 2048)),
+        ("small-ade-semantic", (512, 2048)),
+        ("base-ade-semantic", (640, 2560)),
+        ("large-ade-panoptic", (640, 2560)),
+        ("small-cityscapes-instance", (1024, 2048)),
+        ("large-mapillary-vistas-semantic", (2048, 2048)),
+    ],
+)
+def test_presets(data, sides):
+    found = preset(f"facebook/mask2former-swin-{data}")
+    assert found["size"] == dict(zip(("shortest_edge", "longest_edge"), sides, strict=True))
+    assert (found["size_divisor"], found["pad_divisor"], found["resample"]) == (0, 32, 2)
+    found["size"]["shortest_edge"] = 1  # the caller's own
+    assert preset(f"facebook/mask2former-swin-{data}")["size"]["shortest_edge"] == sides[0]
+
+
+def test_a_preset_is_what_the_processor_takes():
+    from PIL import Image
+
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+
+    processor = Mask2FormerImageProcessor(**preset("facebook/mask2former-swin-tiny-coco-panoptic"))
+    inputs = processor(Image.new("RGB", (1000, 100)), return_tensors="np")
+    # The long side is held to 1333, the short one follows: 133; both filled up to multiples of 32.
+    assert inputs.pixel_values.shape == (1, 3, 160, 1344)
+    assert inputs.pixel_mask.sum() == 133 * 1333
+    for entry in SEGMENTERS:
+        Mask2FormerImageProcessor(**preset(entry.name))
+
+
+def test_no_preset_where_nothing_is_known():
+    assert preset("nobody/nothing") is None
+    assert preset("vitmatte-nano") is None
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ Any other Hub id works too; this is what `perpixel models` lists.
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from os import PathLike
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from perpixel.errors import CheckpointError
+from perpixel.hub.zoo_mask2former import MASK2FORMER
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Entry:
         source: where the weights were made.
         licence: the SPDX name of the weights' licence.
         folder: the folder inside perpixel/weights where the model is embedded, else None.
+        published: figures that the authors of the weights give and nobody measured here, for instance
+            {"PQ": 53.2}, in percent.
+        settings: the settings of the image processor that those figures were measured with.
     """
 
     name: str
@@ -34,6 +40,8 @@ class Entry:
     source: str
     licence: str
     folder: str | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def path(self) -> Path | None:
@@ -78,7 +86,26 @@ CATALOG: tuple[Entry, ...] = (
         for data, title in (("composition-1k", "Composition-1k"), ("distinctions-646", "Distinctions-646"))
         for size in ("small", "base")
     ),
+    *(
+        Entry(
+            model.name,
+            "mask2former",
+            model.summary,
+            f"https://huggingface.co/{model.name}",
+            "CC-BY-NC-4.0",
+            published=dict(model.published),
+            settings=model.settings,
+        )
+        for model in MASK2FORMER
+    ),
 )
+
+# What a licence's name alone does not tell.
+LICENCE_NOTES = {
+    "CC-BY-NC-4.0": (
+        "not for commercial use; so say the authors in their MODEL_ZOO.md, while the cards on the Hub say only 'other'"
+    ),
+}
 
 
 def find_entry(name: str | PathLike[str]) -> Entry | None:
@@ -88,6 +115,20 @@ def find_entry(name: str | PathLike[str]) -> Entry | None:
     'Apache-2.0'
     """
     return next((entry for entry in CATALOG if entry.name == str(name)), None)
+
+
+def preset(name: str | PathLike[str]) -> dict[str, object] | None:
+    """Return the image processor's settings with which a model's authors evaluated it; None where unknown.
+
+    They replace the checkpoint's own settings of the same names.
+
+    >>> preset("facebook/mask2former-swin-tiny-coco-panoptic")["size"]
+    {'shortest_edge': 800, 'longest_edge': 1333}
+    >>> preset("vitmatte-nano") is None
+    True
+    """
+    entry = find_entry(name)
+    return copy.deepcopy(dict(entry.settings)) if entry and entry.settings else None
 
 
 def embedded_folder(name: str | PathLike[str]) -> Path | None:
