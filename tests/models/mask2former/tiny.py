@@ -35,8 +35,8 @@ FIELDS = {
 }
 
 
-def tiny_config(backbone=SWIN, **changes):
-    return Mask2FormerConfig(backbone_config=dict(backbone), **{**FIELDS, "num_labels": 3, **changes})
+def tiny_config(encoder=SWIN, /, **changes):
+    return Mask2FormerConfig(backbone_config=dict(encoder), **{**FIELDS, "num_labels": 3, **changes})
 
 
 def tiny_model(config=None, seed=0):
