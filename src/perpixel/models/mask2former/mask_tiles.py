@@ -1,0 +1,152 @@
+"""Mask logits, enlarged bilinearly to the size of the result, tile by tile and only where somebody asks.
+
+Linear interpolation never leaves the range of the values that it reads. So the lowest and the highest logit that a
+tile reads tell, before anything is enlarged, which masks cover the tile wholly, which not at all, and which may win
+a pixel of it. Most tiles are decided by that alone; the others enlarge the few masks in question.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+# Side of a tile in pixels of the result. Smaller tiles are decided without a look more often, larger ones cost fewer
+# calls; 48 was the fastest of 32, 48, 64 and 96.
+SIDE = 48
+# Infinite logits would turn into NaN in a sum with a weight of zero.
+LIMIT = 1e30
+
+
+class Span(NamedTuple):
+    """A tile's extent along one axis: the pixels [start, stop) of the result from the logits [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    weights: Tensor  # (stop - start, last - first), each row sums to 1
+
+
+def axis_spans(length: int, covered: float, size: int, device: Any = None) -> list[Span]:
+    """Cut one axis into tiles and give each the weights of its interpolation.
+
+    Pixel i of the result lies at (i + 0.5) · covered / size − 0.5 on the logits, kept within [0, length − 1], as in
+    `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
+
+    Args:
+        length: number of logits.
+        covered: how much of them the image covers, in (0, length], not always a whole number.
+        size: number of pixels of the result.
+        device: where the weights are to lie.
+
+    Example:
+        >>> [span] = axis_spans(length=2, covered=2.0, size=4)
+        >>> span.weights.tolist()
+        [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    """
+    position = ((np.arange(size) + 0.5) * covered / size - 0.5).clip(0, length - 1)
+    lower = np.floor(position).astype(np.int64)
+    upper = np.minimum(lower + 1, length - 1)
+    share = (position - lower).astype(np.float32)
+    count = max(1, round(size / SIDE))
+    edges = [round(i * size / count) for i in range(count + 1)]
+    spans = []
+    for start, stop in itertools.pairwise(edges):
+        first, last = int(lower[start]), int(upper[stop - 1]) + 1
+        weights = np.zeros((stop - start, last - first), np.float32)
+        inside = np.arange(stop - start)
+        weights[inside, lower[start:stop] - first] = 1 - share[start:stop]
+        weights[inside, upper[start:stop] - first] += share[start:stop]
+        spans.append(Span(start, stop, first, last, torch.from_numpy(weights).to(device)))
+    return spans
+
+
+class MaskTiles:
+    """The masks of one image at the size of the result, cut into tiles.
+
+    Attributes:
+        height, width: of the result, in pixels.
+        rows, columns: the tiles' extents; tile (i, j) is rows[i] × columns[j].
+        low, high: (n, rows, columns) float32, the range of each mask's logits within each tile.
+        areas: (rows, columns) int64, the number of pixels of each tile.
+
+    Args:
+        logits: (q, h, w), of any floating type.
+        queries: (n,) int64, the masks that matter; "mask" means a place in this list from here on.
+        covered: how many rows and columns of the logits the image covers; the whole map if not given.
+        size: height and width of the result; that of the covered logits, rounded up, if not given.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        queries: Indices,
+        covered: tuple[float, float] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        height, width = logits.shape[-2:]
+        reach = (float(height), float(width)) if covered is None else covered
+        height, width = (
+            min(whole, max(1, math.ceil(part))) for whole, part in zip((height, width), reach, strict=True)
+        )
+        if size is None:
+            size, reach = (height, width), (float(height), float(width))
+        self.height, self.width = size
+        self.logits = logits
+        self.queries = torch.from_numpy(queries).to(logits.device)
+        self.rows = axis_spans(height, reach[0], self.height, logits.device)
+        self.columns = axis_spans(width, reach[1], self.width, logits.device)
+        self.areas = np.outer([r.stop - r.start for r in self.rows], [c.stop - c.start for c in self.columns])
+        self.low, self.high = self._ranges(width)
+
+    def _ranges(self, width: int) -> tuple[Floats, Floats]:
+        low, high = [], []
+        for row in self.rows:
+            band = self.logits[:, row.first : row.last, :width].index_select(0, self.queries)  # (n, rows, w)
+            least, most = torch.aminmax(band, dim=1)  # (n, w)
+            low.append(torch.stack([least[:, c.first : c.last].amin(1) for c in self.columns], 1))
+            high.append(torch.stack([most[:, c.first : c.last].amax(1) for c in self.columns], 1))
+        found = torch.stack([torch.stack(low, 1), torch.stack(high, 1)]).float()  # (2, n, rows, columns)
+        both: Floats = found.clamp(-LIMIT, LIMIT).cpu().numpy()
+        return both[0], both[1]
+
+    def values(self, masks: Indices, i: int, j: int) -> Tensor:
+        """The logits of some masks in tile (i, j): (len(masks), rows, columns) float32."""
+        row, column = self.rows[i], self.columns[j]
+        chosen = self.queries[torch.from_numpy(masks).to(self.queries.device)]
+        part = self.logits[:, row.first : row.last, column.first : column.last].index_select(0, chosen)
+        part = part.float().clamp_(-LIMIT, LIMIT)  # (m, h, w)
+        wide = part.flatten(0, 1) @ column.weights.T  # (m h, columns)
+        wide = wide.view(len(masks), row.last - row.first, -1)
+        return torch.matmul(row.weights.expand(len(masks), -1, -1), wide)  # (m, rows, columns)
+
+    def place(self, i: int, j: int) -> tuple[slice, slice]:
+        """Where tile (i, j) lies in the result."""
+        row, column = self.rows[i], self.columns[j]
+        return slice(row.start, row.stop), slice(column.start, column.stop)
+
+    def pieces(self, mask: int, above: float) -> Iterator[tuple[tuple[slice, slice], Tensor | bool]]:
+        """One binary mask, logit > `above`, as the tiles that it may touch: their places and (rows, columns) bool.
+
+        A tile that the mask covers wholly comes as True.
+        """
+        low, high = self.low[mask], self.high[mask]
+        chosen = np.array([mask])
+        for i, j in np.argwhere(~(high <= above)).tolist():
+            yield self.place(i, j), True if low[i, j] > above else self.values(chosen, i, j)[0] > above
+
+    def draw(self, mask: int, above: float, out: Tensor) -> Tensor:
+        """Write one binary mask into `out`, (height, width) bool and all False before."""
+        for place, piece in self.pieces(mask, above):
+            out[place] = piece
+        return out

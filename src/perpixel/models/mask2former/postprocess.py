@@ -1,0 +1,392 @@
+"""From Mask2Former's queries to segments: semantic, instance and panoptic inference at the size of the image.
+
+Masked-attention Mask Transformer for Universal Image Segmentation (2021, arXiv 2112.01527), and for the semantic and
+the panoptic rule Per-Pixel Classification is Not All You Need for Semantic Segmentation (2021, arXiv 2107.06278),
+section 3.4. Every query has a distribution over the classes and a map of mask logits. The logits are enlarged to the
+result's size by one bilinear interpolation; only then are they turned into probabilities, compared and thresholded.
+`mask_tiles.py` sees to it that this happens only where the result depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from perpixel.errors import InputError
+from perpixel.models.mask2former.mask_tiles import Floats, Indices, MaskTiles
+from perpixel.models.outputs import ModelOutput
+from perpixel.ops.rle import encode_rle
+
+if TYPE_CHECKING:
+    from perpixel.models.outputs import Mask2FormerForUniversalSegmentationOutput as Output
+
+    TargetSizes = Sequence[tuple[int, int]] | Tensor | None
+
+# Rounding differs between a bound and the value that it bounds; whatever is this close is looked at.
+SLACK = 2e-6
+# A query that cannot move any score of a tile by more than this counts with its middle there.
+NEGLIGIBLE = 1e-8
+
+
+@dataclass(eq=False)
+class SemanticSegmentationPostProcessorOutput(ModelOutput):
+    """A semantic segmentation with its scores.
+
+    Attributes:
+        segmentation: (h, w) int64, the class of each pixel.
+        segmentation_scores: (k, h, w) float32, Σ over the queries of class probability × mask probability.
+    """
+
+    segmentation: Tensor | None = None
+    segmentation_scores: Tensor | None = None
+
+
+@torch.no_grad()
+def semantic_segmentation(
+    outputs: Output, target_sizes: TargetSizes = None, return_segmentation_scores: bool = False
+) -> list[Any]:
+    """Give every pixel the class with the highest Σ over queries of class probability × mask probability.
+
+    Args:
+        outputs: of `Mask2FormerForUniversalSegmentation`.
+        target_sizes: (height, width) of each image; the mask logits' own size if not given.
+        return_segmentation_scores: return the scores too, which takes classes × height × width floats.
+
+    Returns:
+        For each image an (h, w) int64 tensor of class ids, or a `SemanticSegmentationPostProcessorOutput`.
+
+    Raises:
+        InputError: there are not as many target sizes as images, or one is not positive.
+    """
+    results: list[Any] = []
+    for classes, tiles in _images(outputs, target_sizes):
+        weights = classes[:, :-1]  # (q, k)
+        image = tiles(np.arange(len(classes)))
+        results.append(_scored(weights, image) if return_segmentation_scores else _semantic(weights, image))
+    return results
+
+
+def _scored(weights: Tensor, tiles: MaskTiles) -> SemanticSegmentationPostProcessorOutput:
+    """The plain rule, with all scores kept."""
+    scores = torch.empty(weights.shape[1], tiles.height, tiles.width, device=weights.device)
+    every = np.arange(len(weights))
+    for i, j in np.ndindex(tiles.areas.shape):
+        masks = tiles.values(every, i, j).sigmoid_()  # (q, rows, columns)
+        rows, columns = tiles.place(i, j)
+        scores[:, rows, columns] = (weights.T @ masks.flatten(1)).view(-1, *masks.shape[1:])
+    return SemanticSegmentationPostProcessorOutput(scores.argmax(0), scores)
+
+
+def _semantic(weights: Tensor, tiles: MaskTiles) -> Tensor:
+    """The class of each pixel; a tile is computed for the classes and queries that its ranges leave open."""
+    found = torch.empty(tiles.height, tiles.width, dtype=torch.int64, device=weights.device)
+    shares: Floats = weights.cpu().numpy()  # (q, k)
+    low, high = _sigmoid(tiles.low), _sigmoid(tiles.high)
+    for i in range(len(tiles.rows)):
+        least, most = low[:, i].T @ shares, high[:, i].T @ shares  # (columns, k)
+        open_classes = ~(most < least.max(1, keepdims=True) - SLACK)
+        for j in range(len(tiles.columns)):
+            candidates = np.flatnonzero(open_classes[j])
+            if len(candidates) > 1:
+                candidates = _not_beaten(candidates, shares, low[:, i, j], high[:, i, j], least[j] + most[j])
+            if len(candidates) == 1:
+                found[tiles.place(i, j)] = int(candidates[0])
+                continue
+            own = shares[:, candidates]  # (q, m)
+            spread = own.max(1) - own.min(1)
+            moving = np.flatnonzero(~(spread * (high[:, i, j] - low[:, i, j]) <= NEGLIGIBLE))
+            still = np.setdiff1d(np.arange(len(shares)), moving)
+            base = ((low[still, i, j] + high[still, i, j]) / 2) @ own[still]  # (m,)
+            masks = tiles.values(moving, i, j).sigmoid_()  # (n, rows, columns)
+            factors = torch.from_numpy(np.ascontiguousarray(own[moving].T)).to(weights.device)
+            scores = torch.addmm(torch.from_numpy(base).to(weights.device)[:, None], factors, masks.flatten(1))
+            winner = torch.from_numpy(candidates).to(weights.device)[scores.max(0).indices]
+            found[tiles.place(i, j)] = winner.view(masks.shape[1:])
+    return found
+
+
+def _not_beaten(candidates: Indices, shares: Floats, low: Floats, high: Floats, middle: Floats) -> Indices:
+    """Drop the classes that lie below the tile's likeliest class at every pixel, whatever the masks do."""
+    best = candidates[middle[candidates].argmax()]
+    lead = shares[:, candidates] - shares[:, best, None]  # (q, m)
+    most = high @ np.maximum(lead, 0) + low @ np.minimum(lead, 0)
+    left: Indices = candidates[~(most < -SLACK)]
+    return left
+
+
+@torch.no_grad()
+def panoptic_segmentation(
+    outputs: Output,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    label_ids_to_fuse: Iterable[int] | None = None,
+    target_sizes: TargetSizes = None,
+) -> list[dict[str, Any]]:
+    """Give every pixel to at most one segment.
+
+    A query takes part if its likeliest class is an object's and has a probability above `threshold`. A pixel goes to
+    the query with the highest class × mask probability, and is then kept where that mask's probability alone reaches
+    `mask_threshold`. A query whose pixels, before that last test, are less than `overlap_mask_area_threshold` of its
+    whole mask is mostly hidden by others, and dropped.
+
+    Args:
+        outputs: of `Mask2FormerForUniversalSegmentation`.
+        threshold: class probability that a query must exceed.
+        mask_threshold: mask probability that a pixel must reach.
+        overlap_mask_area_threshold: share of its mask that a query must win.
+        label_ids_to_fuse: classes of which all queries make one segment, such as sky. None are fused if not given.
+        target_sizes: (height, width) of each image; the mask logits' own size if not given.
+
+    Returns:
+        For each image a dict: `segmentation`, (h, w) int32, the segment's id or 0, and `segments_info`, a list of
+        dicts with `id` (1, 2, 3 …), `label_id`, `was_fused` and `score`, the class probability; of a fused segment
+        the highest.
+
+    Raises:
+        InputError: there are not as many target sizes as images, or one is not positive.
+    """
+    fused = frozenset(int(label) for label in label_ids_to_fuse or ())
+    results = []
+    for classes, tiles in _images(outputs, target_sizes):
+        scores, labels = classes.max(1)
+        kept = np.flatnonzero(((labels != classes.shape[1] - 1) & (scores > threshold)).cpu().numpy())
+        image = tiles(kept)
+        probabilities: Floats = scores.cpu().numpy()[kept]
+        winner, won, own, whole = _compete(image, probabilities, _logit(mask_threshold))
+        numbers = np.zeros(len(kept) + 1, np.int32)
+        segments: list[dict[str, Any]] = []
+        shared: dict[int, dict[str, Any]] = {}
+        for k, label in enumerate(labels.cpu().numpy()[kept].tolist()):
+            if own[k] == 0 or won[k] / whole[k] < overlap_mask_area_threshold:
+                continue
+            score = round(float(probabilities[k]), 6)
+            if label in shared:
+                shared[label]["score"] = max(shared[label]["score"], score)
+                numbers[k + 1] = shared[label]["id"]
+                continue
+            numbers[k + 1] = len(segments) + 1
+            segments.append({"id": len(segments) + 1, "label_id": label, "was_fused": label in fused, "score": score})
+            if label in fused:
+                shared[label] = segments[-1]
+        table = torch.from_numpy(numbers).to(winner.device)
+        for band in image.rows:
+            winner[band.start : band.stop] = table[winner[band.start : band.stop].long()]
+        results.append({"segmentation": winner, "segments_info": segments})
+    return results
+
+
+def _compete(
+    tiles: MaskTiles, scores: Floats, least: float
+) -> tuple[Tensor, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Let the masks compete for each pixel by score × probability.
+
+    Returns:
+        The winner's number, from 1, where its logit reaches `least`, elsewhere 0: (h, w) int32. Then, for each mask,
+        how many pixels it won, how many of those are in the map, and how many of its own logits reach `least`.
+    """
+    device = tiles.logits.device
+    winner = torch.zeros(tiles.height, tiles.width, dtype=torch.int32, device=device)
+    full, mixed = tiles.low >= least, (tiles.low < least) & ~(tiles.high < least)  # (n, rows, columns)
+    bottom, top = _sigmoid(tiles.low) * scores[:, None, None], _sigmoid(tiles.high) * scores[:, None, None]
+    rivals = ~(top < bottom.max(0, initial=0) - SLACK)
+    won, own = np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
+    whole = (full * tiles.areas).sum((1, 2))
+    factors = torch.from_numpy(scores).to(device)[:, None, None]
+    for i, j in np.ndindex(tiles.areas.shape):
+        candidates = np.flatnonzero(rivals[:, i, j])
+        alone = len(candidates) == 1
+        if alone:
+            won[candidates] += tiles.areas[i, j]
+            if full[candidates[0], i, j]:
+                own[candidates] += tiles.areas[i, j]
+                winner[tiles.place(i, j)] = int(candidates[0]) + 1
+        needed = np.flatnonzero(mixed[:, i, j] if alone else mixed[:, i, j] | rivals[:, i, j])
+        if not len(needed):
+            continue
+        logits = tiles.values(needed, i, j)  # (m, rows, columns)
+        reached = logits >= least
+        partial = mixed[needed, i, j]
+        whole[needed] += np.where(partial, reached.sum((1, 2)).cpu().numpy(), 0)
+        if alone and not mixed[candidates[0], i, j]:
+            continue
+        if alone:
+            best = torch.full(logits.shape[1:], int(np.searchsorted(needed, candidates[0])), device=device)
+        else:
+            best = (logits.sigmoid_() * factors[torch.from_numpy(needed).to(device)]).max(0).indices  # (rows, columns)
+            won[needed] += torch.bincount(best.flatten(), minlength=len(needed)).cpu().numpy()
+        kept = reached.gather(0, best[None])[0]
+        own[needed] += torch.bincount(best[kept], minlength=len(needed)).cpu().numpy()
+        numbers = torch.from_numpy((needed + 1).astype(np.int32)).to(device)
+        winner[tiles.place(i, j)] = torch.where(kept, numbers[best], 0)
+    return winner, won, own, whole
+
+
+@torch.no_grad()
+def instance_segmentation(
+    outputs: Output,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    target_sizes: TargetSizes = None,
+    return_coco_annotation: bool = False,
+    return_binary_maps: bool = False,
+) -> list[dict[str, Any]]:
+    """Find instances, each with a mask of its own; masks may overlap.
+
+    Of all pairs of query and class the most probable are taken, as many as there are queries. The mask is where the
+    mask's probability exceeds `mask_threshold`, the score is the class probability times the mean probability of the
+    mask's pixels, and pairs with a score below `threshold` or without a pixel are dropped.
+
+    Masks and RLEs are whole. The label map has room for one instance a pixel: higher scores come first, and an
+    instance of which less than `overlap_mask_area_threshold` is left uncovered is dropped there, as in panoptic
+    segmentation.
+
+    Args:
+        outputs: of `Mask2FormerForUniversalSegmentation`.
+        threshold: the score that an instance must reach.
+        mask_threshold: probability that a mask's pixel must exceed.
+        overlap_mask_area_threshold: share of its mask that an instance must show in the label map; without meaning
+            for masks and RLEs.
+        target_sizes: (height, width) of each image; the mask logits' own size if not given.
+        return_coco_annotation: return COCO RLEs.
+        return_binary_maps: return one mask an instance.
+
+    Returns:
+        For each image a dict. `segmentation` is a label map, (h, w) int32 with the instance's id or -1; or for
+        `return_binary_maps` (n, h, w) bool; or for `return_coco_annotation` a list of dicts with `size` and
+        `counts`. `segments_info` is a list of dicts with `id` (0, 1, 2 …, the place in the list), `label_id`,
+        `was_fused` (always False) and `score`, from the highest score down.
+
+    Raises:
+        InputError: both kinds of result are asked for, there are not as many target sizes as images, or one is not
+            positive.
+    """
+    if return_coco_annotation and return_binary_maps:
+        raise InputError("return_coco_annotation and return_binary_maps are both true: choose one of them")
+    above = _logit(mask_threshold)
+    results = []
+    for classes, tiles in _images(outputs, target_sizes):
+        queries, labels, scores = _likeliest(classes[:, :-1], threshold)
+        masks, place = np.unique(queries, return_inverse=True)
+        image = tiles(masks)
+        confidence, areas = _confidence(image, above)
+        scores = scores * confidence[place]
+        order = np.argsort(-scores, kind="stable")
+        order = order[(scores[order] >= threshold) & (scores[order] > 0)]
+        size, device = (image.height, image.width), classes.device
+        segmentation: Any
+        if return_binary_maps:
+            segmentation = torch.zeros(len(order), *size, dtype=torch.bool, device=device)
+            for k, out in zip(order, segmentation, strict=True):
+                image.draw(int(place[k]), above, out)
+        elif return_coco_annotation:
+            segmentation = []
+            for k in order:
+                mask = image.draw(int(place[k]), above, torch.zeros(size, dtype=torch.bool, device=device))
+                segmentation.append(encode_rle(mask.cpu().numpy()))
+        else:
+            segmentation = torch.full(size, -1, dtype=torch.int32, device=device)
+            visible: list[int] = []
+            for k in order.tolist():
+                least = overlap_mask_area_threshold * areas[place[k]]
+                if _paint(image, int(place[k]), above, len(visible), least, segmentation):
+                    visible.append(k)
+            order = np.array(visible, np.int64)
+        segments = [
+            {"id": n, "label_id": int(labels[k]), "was_fused": False, "score": round(float(scores[k]), 6)}
+            for n, k in enumerate(order)
+        ]
+        results.append({"segmentation": segmentation, "segments_info": segments})
+    return results
+
+
+def _likeliest(weights: Tensor, threshold: float) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+    """The likeliest pairs of query and class, without those that no mask can lift to the threshold."""
+    count, k = weights.shape
+    scores, places = weights.flatten().topk(min(count, count * k))
+    keep = scores >= threshold
+    chosen: Indices = places[keep].cpu().numpy()
+    return chosen // k, chosen % k, scores[keep].double().cpu().numpy()
+
+
+def _confidence(tiles: MaskTiles, above: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The mean probability of each mask's own pixels, 0 for a mask without a pixel, and their number: both (n,)."""
+    total, count = np.zeros(len(tiles.low)), np.zeros(len(tiles.low), np.int64)
+    touched = ~(tiles.high <= above)
+    for i, j in np.argwhere(touched.any(0)).tolist():
+        masks = np.flatnonzero(touched[:, i, j])
+        logits = tiles.values(masks, i, j).flatten(1)  # (m, rows · columns)
+        inside = logits > above
+        count[masks] += inside.sum(1).cpu().numpy()
+        total[masks] += logits.sigmoid_().mul_(inside).sum(1).cpu().numpy()
+    return total / np.maximum(count, 1), count
+
+
+def _paint(tiles: MaskTiles, mask: int, above: float, number: int, least: float, canvas: Tensor) -> bool:
+    """Paint a mask's pixels that are still free with a number, if there are any and at least `least` of them."""
+    free, count = [], 0
+    for place, piece in tiles.pieces(mask, above):
+        part = (canvas[place] < 0).logical_and_(torch.as_tensor(piece, device=canvas.device))
+        found = int(part.count_nonzero())
+        if found:
+            free.append((place, part))
+            count += found
+    if count == 0 or count < least:
+        return False
+    for place, part in free:
+        canvas[place].masked_fill_(part, number)
+    return True
+
+
+class _Image:
+    """One image's mask logits, to be cut into tiles for the queries that matter."""
+
+    def __init__(self, logits: Tensor, covered: tuple[float, float] | None, size: tuple[int, int] | None) -> None:
+        self.logits, self.covered, self.size = logits, covered, size
+
+    def __call__(self, queries: Indices) -> MaskTiles:
+        return MaskTiles(self.logits, queries, self.covered, self.size)
+
+
+def _images(outputs: Output, target_sizes: TargetSizes) -> Iterable[tuple[Tensor, _Image]]:
+    """Each image's class probabilities, (q, k + 1) float32, and its masks."""
+    classes, masks = outputs.class_queries_logits, outputs.masks_queries_logits
+    covered = getattr(outputs, "mask_sizes", None)  # those of transformers have none
+    if classes is None or masks is None:
+        raise InputError("outputs lack class_queries_logits or masks_queries_logits: pass what the model returned")
+    sizes: list[tuple[int, int] | None] = [None] * len(masks)
+    if target_sizes is not None:
+        sizes = [(int(height), int(width)) for height, width in target_sizes]
+    if len(sizes) != len(masks):
+        raise InputError(
+            f"{len(sizes)} target sizes were given for {len(masks)} images: pass one (height, width) for each image"
+        )
+    for size in sizes:
+        if size is not None and min(size) < 1:
+            raise InputError(f"the target size {size} is not positive: pass the image's (height, width)")
+    parts = [None] * len(masks) if covered is None else [(row[0], row[1]) for row in covered.tolist()]
+    probabilities = classes.float().softmax(-1)
+    for i, (size, part) in enumerate(zip(sizes, parts, strict=True)):
+        yield probabilities[i], _Image(masks[i], part, size)
+
+
+def _logit(probability: float) -> float:
+    """The logit of a probability, infinite for 0 and 1."""
+    if not 0 <= probability <= 1:
+        raise InputError(f"mask_threshold is {probability}: it is a probability, from 0 to 1")
+    if probability in (0, 1):
+        return math.inf if probability else -math.inf
+    return math.log(probability / (1 - probability))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
