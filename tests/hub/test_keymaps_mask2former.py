@@ -1,13 +1,19 @@
 """The Mask2Former authors' names: the way back is written on its own here, with plain replacements."""
 
 import functools
+import pickle
 import re
 
 import pytest
 import torch
 
+from parity.randomise import randomise
+from perpixel.backbones.resnet import ResNetBackbone
+from perpixel.backbones.swin import SwinBackbone
 from perpixel.errors import CheckpointError
 from perpixel.hub.keymaps import detect_layout, infer_config, to_hugging_face_names
+from perpixel.models.mask2former.config import Mask2FormerConfig
+from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation, Mask2FormerModel
 
 transformers = pytest.importorskip("transformers")
 
@@ -250,6 +256,65 @@ def test_every_value(backbone, wrapper):
     assert {key: inferred[key] for key in SMALL} == SMALL
     assert inferred["enforce_input_projection"] is False
     assert {key: inferred["backbone_config"][key] for key in backbone} == backbone
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol", "tail"),
+    [("swin", 2, "1.blocks.1.attention.self.key.weight"), ("resnet", 4, "0.layers.1.layer.2.convolution.weight")],
+)
+def test_a_pkl_of_the_authors_gives_the_same_model(tmp_path, kind, protocol, tail):
+    torch.manual_seed(0)
+    shape = SMALL_SWIN if kind == "swin" else SMALL_RESNET
+    backbone = {"model_type": kind, **shape, "out_features": STAGES}
+    model = Mask2FormerForUniversalSegmentation(Mask2FormerConfig(backbone_config=backbone, **SMALL))
+    randomise(model)
+    model.eval()
+    arrays = {key: tensor.numpy() for key, tensor in authors_names(model.state_dict()).items()}
+    path = tmp_path / "model_final.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "someone"}, protocol=protocol))
+    pixels = torch.randn(1, 3, 61, 96)
+    with torch.no_grad():
+        wanted = model(pixels)
+        for config in (model.config, None):
+            loaded = Mask2FormerForUniversalSegmentation.from_pretrained(path, config=config)
+            found = loaded(pixels)
+            assert torch.equal(found.class_queries_logits, wanted.class_queries_logits)
+            assert torch.equal(found.masks_queries_logits, wanted.masks_queries_logits)
+    assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in model.state_dict().items())
+    loaded.save_pretrained(tmp_path / "saved")
+    again = Mask2FormerForUniversalSegmentation.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again.class_predictor.weight, model.class_predictor.weight)
+    # The parts can be taken out of the whole.
+    inner = Mask2FormerModel.from_pretrained(path, config=model.config)
+    part = SwinBackbone if kind == "swin" else ResNetBackbone
+    backbone = part.from_pretrained(path, config=model.config.backbone_config)
+    assert torch.equal(*(weight(m, "queries_features.weight") for m in (inner, model)))
+    assert torch.equal(*(weight(m, tail) for m in (backbone, model)))
+
+
+def weight(model, tail):
+    """The one tensor whose name ends like this."""
+    (found,) = [tensor for key, tensor in model.state_dict().items() if key.endswith(tail)]
+    return found
+
+
+def test_a_state_dict_out_of_transformers_memory(tmp_path):
+    """transformers 5 renames Swin's tensors while it loads; a state dict saved by hand has those names."""
+    config, state = reference(SMALL_SWIN, **SMALL)
+    theirs = transformers.Mask2FormerForUniversalSegmentation(config)
+    torch.save(theirs.state_dict(), tmp_path / "model.pt")
+    ours = Mask2FormerConfig(backbone_config=config.backbone_config.to_dict(), **SMALL)
+    loaded = Mask2FormerForUniversalSegmentation.from_pretrained(tmp_path / "model.pt", config=ours).state_dict()
+    assert loaded.keys() == state.keys()
+    memory = dict(theirs.state_dict())
+    block = "model.pixel_level_module.encoder.swin.encoder.layers.1.blocks.1"
+    for name, file in (
+        ("attention.q_proj.weight", "attention.self.query.weight"),
+        ("attention.o_proj.bias", "attention.output.dense.bias"),
+        ("mlp.fc1.weight", "intermediate.dense.weight"),
+        ("mlp.fc2.weight", "output.dense.weight"),
+    ):
+        assert torch.equal(loaded[f"{block.replace('.swin', '')}.{file}"], memory[f"{block}.{name}"])
 
 
 def test_batches_that_were_counted_stay_counted():

@@ -2,7 +2,7 @@
 
 A Hugging Face checkpoint needs no map. These do: the ViTMatte authors' own files (github.com/hustvl/ViTMatte,
 built on detectron2), those of the Mask2Former authors (`keymaps_mask2former`), the names that transformers 5 uses
-in memory for ViT, and the prefixes and suffixes that training tools and old converters leave behind.
+in memory for ViT and Swin, and the prefixes and suffixes that training tools and old converters leave behind.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VITMATTE_AUTHORS: tuple[tuple[str, str], ...] = (
     (r"^(decoder\.convstream\.convs\.\d+|decoder\.fusion_blocks\.\d+\.conv)\.bn\.", r"\1.batch_norm."),
 )
 
-_VIT_IN_TRANSFORMERS_5: tuple[tuple[str, str], ...] = (
+_TRANSFORMERS_5: tuple[tuple[str, str], ...] = (
     (r"(^|\.)layers\.(\d+)\.attention\.q_proj\.", r"\1encoder.layer.\2.attention.attention.query."),
     (r"(^|\.)layers\.(\d+)\.attention\.k_proj\.", r"\1encoder.layer.\2.attention.attention.key."),
     (r"(^|\.)layers\.(\d+)\.attention\.v_proj\.", r"\1encoder.layer.\2.attention.attention.value."),
@@ -40,6 +40,14 @@ _VIT_IN_TRANSFORMERS_5: tuple[tuple[str, str], ...] = (
     (r"(^|\.)layers\.(\d+)\.mlp\.fc1\.", r"\1encoder.layer.\2.intermediate.dense."),
     (r"(^|\.)layers\.(\d+)\.mlp\.fc2\.", r"\1encoder.layer.\2.output.dense."),
     (r"(^|\.)layers\.(\d+)\.(layernorm_before|layernorm_after)\.", r"\1encoder.layer.\2.\3."),
+    (r"(^|\.)encoder\.swin\.", r"\1encoder."),
+    (r"(\.blocks\.\d+\.attention)\.q_proj\.", r"\1.self.query."),
+    (r"(\.blocks\.\d+\.attention)\.k_proj\.", r"\1.self.key."),
+    (r"(\.blocks\.\d+\.attention)\.v_proj\.", r"\1.self.value."),
+    (r"(\.blocks\.\d+\.attention)\.o_proj\.", r"\1.output.dense."),
+    (r"(\.blocks\.\d+\.attention)\.relative_position_bias\.relative", r"\1.self.relative"),
+    (r"(\.blocks\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+    (r"(\.blocks\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
 )
 
 
@@ -70,7 +78,7 @@ def to_hugging_face_names(state: Mapping[str, Tensor], own: Collection[str]) -> 
     layout = detect_layout(state.keys())
     if layout == "mask2former-authors":
         state = from_mask2former_authors(state)
-    rules = _VITMATTE_AUTHORS if layout == "vitmatte-authors" else _VIT_IN_TRANSFORMERS_5
+    rules = _VITMATTE_AUTHORS if layout == "vitmatte-authors" else _TRANSFORMERS_5
     # A name may still have to gain or lose a prefix such as "vit.": judge the tail alone.
     tails = {tail for key in own for tail in _tails(key)}
     renamed: dict[str, Tensor] = {}
