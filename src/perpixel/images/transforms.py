@@ -133,7 +133,7 @@ def resample_filter(value: Any) -> int:
     try:
         return int(Image.Resampling(value))
     except ValueError:
-        ways = ", ".join(f"{int(item)} {item.name.lower()}" for item in Image.Resampling)
+        ways = ", ".join(f"{int(item)} {item.name.lower()}" for item in sorted(Image.Resampling))
         raise ConfigError(f"resample is {value!r}: it has to be one of {ways}") from None
 
 

@@ -57,6 +57,7 @@ DIVISOR = 32
 
 # What files of converted checkpoints hold besides, from the processor that they were converted with.
 _PASSED_OVER = frozenset({"num_text"})
+_OLDEST = {"size_divisibility": "size_divisor"}
 
 
 class Mask2FormerImageProcessor(SegmentPostProcessor, ImageProcessor):
@@ -151,7 +152,7 @@ class Mask2FormerImageProcessor(SegmentPostProcessor, ImageProcessor):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
         """Build a processor from a mapping such as `preprocessor_config.json` holds; see `ImageProcessor`."""
-        values = {name: value for name, value in values.items() if name not in _PASSED_OVER}
+        values = {_OLDEST.get(name, name): value for name, value in values.items() if name not in _PASSED_OVER}
         size = values.get("size")
         if overrides.get("size") is not None:
             values = {**values, "max_size": None}
