@@ -3,7 +3,7 @@
 >>> import perpixel as px
 >>> px.cutout("portrait.jpg", box=(60, 20, 440, 512)).save("portrait.png")  # doctest: +SKIP
 
-The finished tasks are `cutout` and `matte`; the classes of the Hugging Face checkpoints have the names and
+The finished tasks are `cutout`, `matte` and `segment`; the classes of the Hugging Face checkpoints have the names and
 signatures that they have in transformers. Every name is imported when it is first used, so that
 `import perpixel` itself costs nothing.
 """
@@ -16,6 +16,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from perpixel.allocator import tune_allocator as tune_allocator
     from perpixel.backbones import AutoBackbone as AutoBackbone
+    from perpixel.backbones.resnet import ResNetBackbone as ResNetBackbone
+    from perpixel.backbones.resnet import ResNetConfig as ResNetConfig
+    from perpixel.backbones.resnet import ResNetModel as ResNetModel
     from perpixel.backbones.swin import SwinBackbone as SwinBackbone
     from perpixel.backbones.swin import SwinConfig as SwinConfig
     from perpixel.backbones.swin import SwinModel as SwinModel
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from perpixel.results import Segments as Segments
     from perpixel.tasks.cutout import cutout as cutout
     from perpixel.tasks.matting import matte as matte
+    from perpixel.tasks.segmentation import segment as segment
 
 # Where each public name lives. A type checker reads the block above instead; a test keeps the two equal.
 _HOMES = {
@@ -85,6 +89,9 @@ _HOMES = {
     "PerpixelError": "perpixel.errors",
     "PerpixelWarning": "perpixel.errors",
     "Photo": "perpixel.images.read",
+    "ResNetBackbone": "perpixel.backbones.resnet",
+    "ResNetConfig": "perpixel.backbones.resnet",
+    "ResNetModel": "perpixel.backbones.resnet",
     "Segment": "perpixel.results",
     "Segments": "perpixel.results",
     "SwinBackbone": "perpixel.backbones.swin",
@@ -106,6 +113,7 @@ _HOMES = {
     "read_mask": "perpixel.images.read",
     "read_photo": "perpixel.images.read",
     "read_trimap": "perpixel.images.read",
+    "segment": "perpixel.tasks.segmentation",
     "tune_allocator": "perpixel.allocator",
 }
 

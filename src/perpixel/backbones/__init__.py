@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 # model_type: (module, config class, backbone class). Modules are imported when a row is used.
 BACKBONES: dict[str, tuple[str, str, str]] = {
+    "resnet": ("perpixel.backbones.resnet", "ResNetConfig", "ResNetBackbone"),
+    "swin": ("perpixel.backbones.swin", "SwinConfig", "SwinBackbone"),
     "vit": ("perpixel.backbones.vit", "ViTConfig", "ViTBackbone"),
     "vitdet": ("perpixel.backbones.vitdet", "VitDetConfig", "VitDetBackbone"),
-    "swin": ("perpixel.backbones.swin", "SwinConfig", "SwinBackbone"),
     "timm_backbone": ("perpixel.backbones.timm", "TimmBackboneConfig", "TimmBackbone"),
 }
 
