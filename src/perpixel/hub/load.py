@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import zipfile
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,16 @@ _HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 _JSON_LIMIT = 100 * 2**20
 
 
+@dataclass(frozen=True)
+class _Access:
+    """How the Hub is asked; the fields are `find_file`'s arguments."""
+
+    revision: str | None
+    token: str | bool | None
+    cache_dir: Source | None
+    local_files_only: bool
+
+
 def find_file(
     source: Source,
     filename: str,
@@ -58,13 +69,17 @@ def find_file(
     Raises:
         CheckpointError: there is no such checkpoint or no such file in it, or it cannot be fetched.
     """
+    return _find_file(source, filename, _Access(revision, token, cache_dir, local_files_only))
+
+
+def _find_file(source: Source, filename: str, access: _Access) -> Path:
     folder = _local_folder(source)
     if folder is not None:
         if not (folder / filename).is_file():
             held = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
             raise _MissingFileError(f"{folder} has no {filename} (it holds {held}): give the folder of a checkpoint")
         return folder / filename
-    return _download(str(source), filename, revision, token, cache_dir, local_files_only)
+    return _download(str(source), filename, access)
 
 
 def load_json(
@@ -77,15 +92,7 @@ def load_json(
     local_files_only: bool = False,
 ) -> dict[str, Any]:
     """Return a JSON file of a checkpoint, which has to hold one object. The arguments are `find_file`'s."""
-    path = find_file(
-        source,
-        filename,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
-    return _read_json(path)
+    return _read_json(_find_file(source, filename, _Access(revision, token, cache_dir, local_files_only)))
 
 
 def load_state_dict(
@@ -104,20 +111,15 @@ def load_state_dict(
     Raises:
         CheckpointError: nothing there, a broken file, or one that wants to run code.
     """
-    access: dict[str, Any] = {
-        "revision": revision,
-        "token": token,
-        "cache_dir": cache_dir,
-        "local_files_only": local_files_only,
-    }
     if Path(source).is_file():
         return _read_weights(Path(source))
+    access = _Access(revision, token, cache_dir, local_files_only)
     path = _find_weights(source, access)
     if path.suffix != ".json":
         return _read_weights(path)
     state: dict[str, Tensor] = {}
     for name in _shard_names(path):
-        state.update(_read_weights(find_file(source, name, **access)))
+        state.update(_read_weights(_find_file(source, name, access)))
     return state
 
 
@@ -129,17 +131,17 @@ class _NotCachedError(CheckpointError):
     """The network was not asked or did not answer, and the file is not in the cache."""
 
 
-def _find_weights(source: Source, access: dict[str, Any]) -> Path:
+def _find_weights(source: Source, access: _Access) -> Path:
     offline: CheckpointError | None = None
     for name in WEIGHT_FILES:
         try:
-            return find_file(source, name, **access)
+            return _find_file(source, name, access)
         except _MissingFileError:
             continue
         except _NotCachedError as error:
             # Another of these files may be in the cache; do not wait for the network again.
             offline = offline or error
-            access = {**access, "local_files_only": True}
+            access = replace(access, local_files_only=True)
     if offline is not None:
         raise offline
     raise CheckpointError(
@@ -167,35 +169,29 @@ def _local_folder(source: Source) -> Path | None:
     return None
 
 
-def _download(
-    repo: str,
-    filename: str,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: Source | None,
-    local_files_only: bool,
-) -> Path:
+def _download(repo: str, filename: str, access: _Access) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub import errors as hub
 
+    revision = access.revision
     where = f"{repo}@{revision}" if revision else repo
     fetch = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
     reached = "cannot be reached"
     if constants.HF_HUB_OFFLINE:
         reached = "was not asked (HF_HUB_OFFLINE is set)"
-    elif local_files_only:
+    elif access.local_files_only:
         reached = "was not asked (local_files_only)"
     elif _no_network(constants.ENDPOINT):
-        local_files_only = True
+        access = replace(access, local_files_only=True)
     try:
         return Path(
             hf_hub_download(
                 repo,
                 filename,
                 revision=revision,
-                token=token,
-                cache_dir=Path(cache_dir) if cache_dir is not None else None,
-                local_files_only=local_files_only,
+                token=access.token,
+                cache_dir=Path(access.cache_dir) if access.cache_dir is not None else None,
+                local_files_only=access.local_files_only,
             )
         )
     except hub.GatedRepoError as error:
