@@ -119,3 +119,44 @@ def test_their_checkpoints_load_here(tmp_path, encoder):
     assert_equal(Mask2FormerForUniversalSegmentation.from_pretrained(tmp_path)(pixels), expected)
     masks = Mask2FormerModel.from_pretrained(tmp_path)(pixels).masks_queries_logits
     torch.testing.assert_close(masks[-1], expected.masks_queries_logits, rtol=1e-4, atol=1e-4)
+
+
+def reference(**changes):
+    config = transformers.Mask2FormerConfig.from_dict(tiny_config().to_dict() | changes)
+    model = transformers.Mask2FormerForUniversalSegmentation(config).eval()
+    randomise(model)
+    return model
+
+
+def test_a_tuple_with_a_loss_fails_there():
+    masks, classes = [torch.ones(1, 64, 64)], [torch.tensor([1])]
+    with pytest.raises(TypeError):
+        reference()(torch.zeros(1, 3, 64, 64), mask_labels=masks, class_labels=classes, return_dict=False)
+
+
+def test_without_auxiliary_losses_nothing_runs_there():
+    with pytest.raises(TypeError, match="NoneType"):
+        reference(use_auxiliary_loss=False)(torch.zeros(1, 3, 64, 64))
+
+
+def test_half_of_the_labels_are_ignored_there():
+    assert reference()(torch.zeros(1, 3, 64, 64), mask_labels=[torch.ones(1, 64, 64)]).loss is None
+
+
+def test_dropout_leaves_layers_out_there():
+    model = reference(dropout=0.9).train()
+    torch.manual_seed(0)
+    # Five predictions are four and the last; with layers left out there are fewer.
+    assert len(model(torch.randn(1, 3, 64, 64), output_auxiliary_logits=True).auxiliary_logits) < 4
+
+
+@torch.no_grad()
+def test_padding_changes_the_masks_there():
+    model = reference()
+    pixels = torch.zeros(1, 3, 64, 96)
+    pixels[..., :32] = torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(8))
+    mask = torch.zeros(1, 64, 96)
+    mask[..., :32] = 1
+    alone = model(pixels[..., :32]).class_queries_logits
+    assert (model(pixels, pixel_mask=mask).class_queries_logits - alone).abs().max() > 0.01
+    assert torch.equal(model(pixels, pixel_mask=mask).class_queries_logits, model(pixels).class_queries_logits)

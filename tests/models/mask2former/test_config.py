@@ -34,7 +34,7 @@ def test_it_survives_json_and_transformers():
 def test_a_backbone_may_be_a_config_a_dictionary_or_a_name(tmp_path):
     assert isinstance(tiny_config(SWIN).backbone_config, SwinConfig)
     assert tiny_config(RESNET).backbone_config.model_type == "resnet"
-    swin = SwinConfig(embed_dim=16, out_indices=[1, 2, 3, 4])
+    swin = SwinConfig(embed_dim=24, out_indices=[1, 2, 3, 4])
     assert Mask2FormerConfig.from_backbone_config(swin, num_queries=7).backbone_config is swin
     tiny_model().model.pixel_level_module.encoder.save_pretrained(tmp_path)
     named = Mask2FormerConfig(backbone=str(tmp_path), backbone_kwargs={"out_features": ["stage2", "stage3", "stage4"]})

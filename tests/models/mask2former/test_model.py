@@ -69,9 +69,9 @@ def test_the_model_without_classes_gives_the_masks_of_every_layer():
 @torch.no_grad()
 def test_the_config_chooses_what_the_call_does_not():
     model = tiny_model(tiny_config(output_auxiliary_logits=True, output_attentions=True, return_dict=False))
-    values = model(photo(1, 3, 32, 32))
+    values = model(photo(1, 3, 64, 32))
     assert isinstance(values, tuple) and len(values) == 7
-    assert len(model(photo(1, 3, 32, 32), output_auxiliary_logits=False, output_attentions=False)) == 5
+    assert len(model(photo(1, 3, 64, 32), output_auxiliary_logits=False, output_attentions=False)) == 5
 
 
 @pytest.mark.parametrize("encoder", [SWIN, RESNET], ids=["swin", "resnet"])
