@@ -173,3 +173,12 @@ def test_exported_and_traced_it_has_only_plain_operators_and_the_same_result():
     traced = torch.jit.trace(OnShapes(attention, shapes).eval(), arguments)
     assert "grid_sampler" in str(traced.inlined_graph) and "embedding_bag" not in str(traced.inlined_graph)
     assert (traced(*arguments)[0] - expected).abs().max() <= 1e-5
+
+
+def test_nothing_as_large_as_the_corners_is_kept_for_the_backward_pass():
+    value, shapes, locations, weights = example([(3, 5), (2, 4)], 200)
+    kept = []
+    leaves = [tensor.requires_grad_() for tensor in (value, locations, weights)]
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
+        multi_scale_deformable_attention(leaves[0], shapes, leaves[1], leaves[2])
+    assert sum(kept) < 4 * weights.numel()

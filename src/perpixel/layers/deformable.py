@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from perpixel.errors import ConfigError, InputError
 
@@ -68,10 +69,15 @@ def multi_scale_deformable_attention(
     locations, weights = sampling_locations.to(dtype), attention_weights.to(dtype)
     if value.device.type != "cpu" or is_exporting():
         return sample_with_grids(value.to(dtype), spatial_shapes, locations, weights).to(value.dtype)
+    gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (value, locations, weights))
     images = []
     for image, where, by in zip(value, locations, weights, strict=True):
         table = value_table(image, spatial_shapes)
-        blocks = [sample(table, where[block], by[block]) for block in query_blocks(len(where))]
+        blocks = []
+        for block in query_blocks(len(where)):
+            arguments = (table, where[block], by[block])
+            # The corners' indices and weights are seven times as large as all else: cheaper to find them twice.
+            blocks.append(checkpoint(sample, *arguments, use_reentrant=False) if gradient else sample(*arguments))
         images.append(torch.cat(blocks))
     return torch.stack(images).to(value.dtype)
 
@@ -249,11 +255,13 @@ class MultiScaleDeformableAttention(nn.Module):
     def _where(self, queries: Tensor, reference_points: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
         """Locations (…, q, heads, levels, points, 2) and weights (…, q, heads, levels, points), at least float32."""
         dtype = torch.promote_types(queries.dtype, torch.float32)
-        sizes = reference_points.new_tensor([(w, h) for h, w in shapes])
         each = (*queries.shape[:-1], self.heads)
-        offsets = self.sampling_offsets(queries).to(dtype).view(*each, self.levels, self.points, 2) / sizes[:, None]
-        locations = offsets + reference_points[:, None, None, None]
-        scores = self.attention_weights(queries).to(dtype).view(*each, self.levels * self.points)
+        slots = self.levels * self.points
+        # Levels, points, x and y as one dimension: operations over a last dimension of two are slow.
+        sizes = reference_points.new_tensor([(w, h) for h, w in shapes]).repeat_interleave(self.points, 0).flatten()
+        offsets = self.sampling_offsets(queries).to(dtype).view(*each, -1) / sizes  # (…, q, heads, slots·2)
+        locations = offsets + reference_points.repeat(1, slots)[:, None]
+        scores = self.attention_weights(queries).to(dtype).view(*each, slots)
         # A softmax over the first dimension is several times faster than one over a short last dimension.
         weights = scores.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
-        return locations, weights.view(*each, self.levels, self.points)
+        return locations.view(*each, self.levels, self.points, 2), weights.view(*each, self.levels, self.points)

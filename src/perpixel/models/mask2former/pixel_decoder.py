@@ -263,9 +263,12 @@ class Mask2FormerPixelDecoder(nn.Module):
 
     def _refine(self, coarse: Tensor, feature: Tensor, level: int) -> Tensor:
         """One step of the feature pyramid: (b, c, h, w) and the backbone's map of the finer level → its size."""
-        lateral = self.get_submodule(f"adapter_{level}")(feature)
-        larger = functional.interpolate(coarse, size=feature.shape[-2:], mode="bilinear", align_corners=False)
-        return cast(Tensor, self.get_submodule(f"layer_{level}")(larger.to(lateral.dtype).add_(lateral)))
+        x = functional.interpolate(coarse, size=feature.shape[-2:], mode="bilinear", align_corners=False)
+        x += self.get_submodule(f"adapter_{level}")(feature)
+        # One by one, so that each map is freed once the next is there: they are the largest of all.
+        for module in cast(nn.Sequential, self.get_submodule(f"layer_{level}")):
+            x = module(x)
+        return x
 
     def _project(self, fine: Tensor) -> Tensor:
         return cast(Tensor, self.mask_projection(fine))
