@@ -16,6 +16,7 @@ from perpixel.cli.cutout import cutout
 from perpixel.cli.matte import matte
 from perpixel.cli.models import models
 from perpixel.cli.reporting import Settings, describe, show_warning
+from perpixel.cli.segment import segment
 from perpixel.cli.trimap import trimap
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(cutout)
 app.command()(matte)
+app.command()(segment)
 app.command()(trimap)
 app.command()(models)
 

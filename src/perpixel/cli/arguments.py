@@ -21,6 +21,13 @@ Model = Annotated[
     str | None,
     typer.Option(help="A Hub id or a local folder, instead of the embedded model.", show_default=False),
 ]
+SegmentationModel = Annotated[
+    str | None,
+    typer.Option(
+        help="A Hub id or a local folder of a Mask2Former; the smallest for COCO on the Hub when not given.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the CPU when not given.", show_default=False)]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)

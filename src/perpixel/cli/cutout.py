@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,19 @@ def cutout(
     background_point: Annotated[
         list[str] | None, typer.Option(metavar="X,Y", help="A point beside the subject; may be repeated.")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What the subject is, for example person.", show_default=False)
+    ] = None,
+    index: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Which one with that label, 1 is the largest; all when not given.", show_default=False
+        ),
+    ] = None,
+    subject: Annotated[
+        Literal["largest"] | None, typer.Option(help="The largest thing, whatever it is.", show_default=False)
+    ] = None,
+    segmentation_model: given.SegmentationModel = None,
     output: given.Output = None,
     background: Annotated[
         str | None,
@@ -45,7 +58,8 @@ def cutout(
 ) -> int:
     """Cut the subject out of photographs, with soft and clean edges.
 
-    One hint tells what the subject is: a trimap, a mask, a box or points; a box and points may be combined.
+    One hint tells what the subject is: a trimap, a mask, a box, points, or with a segmentation model a label or the
+    largest thing; a box and points may be combined.
     For many pictures, --trimap and --mask take a folder with a file of the same name for each.
 
     The result is a PNG with transparency, NAME-cutout.png beside the photograph unless -o says otherwise.
@@ -56,6 +70,9 @@ def cutout(
     outside = [given.whole_numbers(text, 2, "--background-point") for text in background_point or ()]
     kinds = [name for name, hint in (("--trimap", trimap), ("--mask", mask), ("--box", corners)) if hint]
     kinds += ["--point"] if points or outside else []
+    kinds += [name for name, hint in (("--label", label), ("--subject", subject)) if hint]
+    if index is not None and label is None:
+        raise UsageError(f"--index {index} is given without --label: add it, for example --label person")
     if not kinds:
         raise UsageError(_which_subject(sources[0].path))
     if len(kinds) > 1 and kinds != ["--box", "--point"]:
@@ -69,6 +86,12 @@ def cutout(
     from perpixel.tasks.matting import load_matting_model
 
     network = load_matting_model(model, device)
+    by_segment: dict[str, Any] = {}
+    if label or subject:
+        from perpixel.tasks.segmentation import load_segmenter
+
+        segmenter = load_segmenter(segmentation_model, device)
+        by_segment = {"label": label, "index": index, "subject": subject, "segmentation_model": segmenter}
 
     def work(image: Path, target: Path) -> Done:
         result = perpixel.cutout(
@@ -78,6 +101,7 @@ def cutout(
             box=corners,
             points=points or None,
             background_points=outside or None,
+            **by_segment,
             model=network,
             max_memory=max_memory,
             refine=refine,
@@ -96,7 +120,7 @@ def cutout(
 
 
 def _which_subject(image: Path) -> str:
-    """The four hints as commands for this very picture."""
+    """The hints as commands for this very picture."""
     from PIL import Image
 
     try:
@@ -111,6 +135,7 @@ def _which_subject(image: Path) -> str:
         f"  perpixel cutout {name} --box {width // 10},{height // 10},{width * 9 // 10},{height}",
         f"  perpixel cutout {name} --point {inside} --background-point {outside}",
         f"  perpixel cutout {name} --mask {_quoted(image.with_name(f'{image.stem}-mask.png'))}",
+        f"  perpixel cutout {name} --label person",
         f"  perpixel cutout {name} --trimap {_quoted(image.with_name(f'{image.stem}-trimap.png'))}",
     )
     return "\n".join(lines)

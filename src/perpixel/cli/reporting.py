@@ -5,9 +5,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -31,10 +31,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished result: its size in pixels."""
+    """A finished result: its size in pixels, and what else is to be told of it."""
 
     width: int
     height: int
+    words: str = ""
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 def run_files(
@@ -51,7 +53,8 @@ def run_files(
         inputs: the files to read.
         outputs: the file to write for each of them.
         work: reads the first path, writes the second, and returns the result's size.
-        as_json: report with one JSON object a line (input, output, width, height, seconds, ok, error)
+        as_json: report with one JSON object a line (input, output, width, height, seconds, ok, error,
+            and the result's details)
             instead of a sentence.
         settings: whether to show tracebacks.
 
@@ -81,10 +84,12 @@ def run_files(
                     "seconds": round(seconds, 3),
                     "ok": done is not None,
                     "error": error,
+                    **(done.details if done else {}),
                 }
                 typer.echo(json.dumps(line, ensure_ascii=False))
             elif done:
-                typer.echo(f"{source} → {target}  {done.width}×{done.height}, {seconds:.1f} s")
+                words = f"  {done.words}" if done.words else ""
+                typer.echo(f"{source} → {target}  {done.width}×{done.height}, {seconds:.1f} s{words}")
             advance()
     if failed and len(inputs) > 1:
         typer.echo(f"perpixel: {failed} of {len(inputs)} files failed, {len(inputs) - failed} done", err=True)

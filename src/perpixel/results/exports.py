@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,16 @@ def categories(segments: Segments, category_ids: Mapping[int, int] | None = None
         if segment.is_thing is not None:
             rows[number]["isthing"] = int(segment.is_thing)
     return [rows[number] for number in sorted(rows)]
+
+
+def category_rows(labels: Mapping[int, str], things: Collection[int] | None = None) -> list[dict[str, Any]]:
+    """COCO's categories for all labels of a model; `isthing` where `things`, the countable ones, are known."""
+    rows: list[dict[str, Any]] = []
+    for number, name in sorted(labels.items()):
+        rows.append({"id": number, "name": name})
+        if things is not None:
+            rows[-1]["isthing"] = int(number in things)
+    return rows
 
 
 def panoptic_picture(segments: Segments) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from PIL import Image
 from perpixel.errors import InputError
 from perpixel.images.depth import Pixels, to_uint8
 from perpixel.ops.label_map import checked_map, extents, painted, relabelled
+from perpixel.results.labels import same_label
 
 if TYPE_CHECKING:
     from perpixel.images.read import ImageLike
@@ -233,6 +234,12 @@ class Segments:
         """The names of the labels that were found, the one with the largest segment first."""
         return list(dict.fromkeys(segment.label for segment in self))
 
+    def summary(self, most: int = 8) -> str:
+        """What was found, in words, such as `sky, 2 person`; at most so many labels are named."""
+        words = [f"{count} {label}" if count > 1 else label for label, count in Counter(s.label for s in self).items()]
+        more = [f"{len(words) - most} more labels"] if len(words) > most else []
+        return ", ".join(words[:most] + more)
+
     def mask(self, segment: int | Segment) -> NDArray[np.bool_]:
         """Where one segment is, whole even where another lies over it.
 
@@ -273,15 +280,15 @@ class Segments:
         """Keep some of the segments; they keep their ids, and what lay under those that go is seen again.
 
         Args:
-            label: a name or several, in any case.
+            label: a name or several, see `perpixel.results.labels.same_label`.
             min_score: segments without a score are kept.
             min_area: in pixels.
         """
-        names = None if label is None else {name.casefold() for name in ([label] if isinstance(label, str) else label)}
+        words = None if label is None else [label] if isinstance(label, str) else list(label)
         return self._only(
             segment
             for segment in self
-            if (names is None or segment.label.casefold() in names)
+            if (words is None or any(same_label(word, segment.label) for word in words))
             and (min_score is None or segment.score is None or segment.score >= min_score)
             and (min_area is None or segment.area >= min_area)
         )
@@ -392,13 +399,9 @@ class Segments:
         return len(self._segments)
 
     def __repr__(self) -> str:
-        count = len(self)
-        start = f"Segments({self.width}×{self.height}, {self.kind}, "
-        if not count:
-            return f"{start}nothing found)"
-        words = [f"{number} {label}" if number > 1 else label for label, number in self._counts()]
-        more = [f"{len(words) - 8} more labels"] if len(words) > 8 else []
-        return f"{start}{count} segment{'s' * (count > 1)}: {', '.join(words[:8] + more)})"
+        number = len(self)
+        found = f"{number} segment{'s' * (number > 1)}: {self.summary()}" if number else "nothing found"
+        return f"Segments({self.width}×{self.height}, {self.kind}, {found})"
 
     def _repr_png_(self) -> bytes:
         """The overlay, for notebooks."""
@@ -407,9 +410,6 @@ class Segments:
         stream = io.BytesIO()
         picture.save(stream, "PNG")
         return stream.getvalue()
-
-    def _counts(self) -> list[tuple[str, int]]:
-        return list(Counter(segment.label for segment in self).items())
 
     def _only(self, chosen: Iterable[Segment]) -> Segments:
         kept = tuple(chosen)

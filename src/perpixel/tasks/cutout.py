@@ -19,7 +19,9 @@ from perpixel.tasks.matting import matte
 if TYPE_CHECKING:
     import torch
 
+    from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
+    from perpixel.tasks.segmentation import Segmenter
 
 
 def cutout(
@@ -30,6 +32,10 @@ def cutout(
     box: Sequence[int] | None = None,
     points: Sequence[Sequence[int]] | None = None,
     background_points: Sequence[Sequence[int]] | None = None,
+    label: str | None = None,
+    index: int | None = None,
+    subject: Literal["largest"] | None = None,
+    segmentation_model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None = None,
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
     max_memory: int | str | None = None,
@@ -37,9 +43,9 @@ def cutout(
 ) -> Matte:
     """Cut the subject out of a photograph.
 
-    One hint tells what the subject is: a trimap, a mask, a box, or points; a box and points may be combined. From a
-    box or points GrabCut (Rother et al., 2004) finds a mask, a mask becomes a trimap whose band fits the subject's
-    size, and the matting model finds the alpha inside the band.
+    One hint tells what the subject is: a trimap, a mask, a box, points, or a label; a box and points may be combined.
+    From a box or points GrabCut (Rother et al., 2004) finds a mask, from a label a segmentation model does. A mask
+    becomes a trimap whose band fits the subject's size, and the matting model finds the alpha inside the band.
 
     Args:
         image: a photograph: a path, bytes, a PIL image, an array or a tensor.
@@ -48,6 +54,11 @@ def cutout(
         box: (x0, y0, x1, y1) in pixels from the top left; x1 and y1 are just outside.
         points: [(x, y), …] on the subject.
         background_points: [(x, y), …] beside the subject.
+        label: the name of what the subject is, such as "person", in any case.
+        index: which of the segments with this label, from 1, the largest first; all of them if not given. Others that
+            touch it stay background.
+        subject: "largest" for the largest thing, whatever its label.
+        segmentation_model: what finds the label, as `model` in `perpixel.segment`.
         model: as in `perpixel.matte`.
         device: as in `perpixel.matte`.
         max_memory: as in `perpixel.matte`.
@@ -76,18 +87,44 @@ def cutout(
             ("trimap", trimap is not None),
             ("mask", mask is not None),
             ("box and points", box is not None or clicks),
+            ("label", label is not None),
+            ("subject", subject is not None),
         )
         if there
     ]
     if not given:
         raise InputError(
-            "cutout needs a hint that tells the subject: trimap=, mask=, box=(x0, y0, x1, y1) or points=[(x, y)]"
+            "cutout needs a hint that tells the subject: trimap=, mask=, box=(x0, y0, x1, y1) or points=[(x, y)], "
+            'or label="person" or subject="largest" with a segmentation model'
         )
     if len(given) > 1:
         raise InputError(f"cutout got {' and '.join(given)}: give one of them")
-    if trimap is None:
+    if index is not None and label is None:
+        raise InputError(f"index={index} is given without a label: add label=, such as label='person'")
+    if label is not None or subject is not None:
+        trimap = _segmented(photo, label, index, subject, segmentation_model, device)
+    elif trimap is None:
         trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
     return matte(photo, trimap, model=model, device=device, max_memory=max_memory, refine=refine)
+
+
+def _segmented(
+    photo: Photo,
+    label: str | None,
+    index: int | None,
+    subject: str | None,
+    model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None,
+    device: str | torch.device | None,
+) -> NDArray[np.uint8]:
+    from perpixel.tasks.segmentation import labels_meant, load_segmenter, segment
+    from perpixel.tasks.subject import choose, trimap_of
+
+    if subject not in (None, "largest"):
+        raise InputError(f"subject={subject!r} is not known: use 'largest', or label= for the name of the subject")
+    segmenter = load_segmenter(model, device)
+    names = None if label is None else labels_meant(label, segmenter.labels)  # before the work
+    found = segment(photo, model=segmenter, kind="panoptic")
+    return trimap_of(found, choose(found, names, index, label))
 
 
 def _subject(

@@ -96,22 +96,30 @@ def load_matting_model(
     Returns:
         The model in eval mode on its device.
     """
-    import torch
-
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
-    if device is not None:
-        try:
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError):
-            raise InputError(
-                f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it"
-            ) from None
+    check_device(device)
     if isinstance(model, VitMatteForImageMatting):
         network = model.eval()
     else:
         network = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
     return network if device is None else network.to(device)
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Refuse a device that is not here, before anything is loaded for it.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    import torch
+
+    if device is None:
+        return
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it") from None
 
 
 def estimate_alpha(

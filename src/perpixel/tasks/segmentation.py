@@ -1,0 +1,196 @@
+"""A photograph in, its segments out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from perpixel.errors import CheckpointError, InputError
+from perpixel.images.read import ImageLike, Photo, read_photo
+from perpixel.results import Segments
+from perpixel.results.labels import near_labels, same_label
+from perpixel.results.segments import KINDS, Kind
+from perpixel.tasks.things import known_things
+
+if TYPE_CHECKING:
+    import torch
+
+    from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+
+DEFAULT_MODEL = "facebook/mask2former-swin-tiny-coco-panoptic"
+# The paper's way to bring an image to the model: its aspect stays, and zeros fill it up to multiples of 32.
+PAPER = {"size_divisor": 0, "pad_divisor": 32}
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A loaded model with the settings that its images are prepared with; `segment` takes it as `model`."""
+
+    network: Mask2FormerForUniversalSegmentation
+    processor: Mask2FormerImageProcessor
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The names of the labels."""
+        return {int(number): str(name) for number, name in (self.network.config.id2label or {}).items()}
+
+
+def segment(
+    image: ImageLike | Photo,
+    *,
+    model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None = None,
+    kind: Kind = "panoptic",
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_threshold: float = 0.8,
+    labels: str | Iterable[str] | None = None,
+    things: Iterable[int] | None = None,
+    size: int | Mapping[str, int] | None = None,
+    device: str | torch.device | None = None,
+) -> Segments:
+    """Tell what is in a photograph, and where, to the pixel.
+
+    Args:
+        image: a photograph: a path, bytes, a PIL image, an array or a tensor.
+        model: a Hub id or a folder of a Mask2Former, or a loaded one; `load_segmenter` loads a model once for many
+            images. If not given, Mask2Former of the smallest size, trained on COCO, from the Hub.
+        kind: "panoptic", every pixel to at most one segment, each person on its own but one sky; "instance", the
+            countable things, which may overlap; or "semantic", one segment a label.
+        threshold: the score that a segment must reach (not for "semantic").
+        mask_threshold: the probability from which a pixel belongs to a segment's mask (not for "semantic").
+        overlap_threshold: with "panoptic", a segment of whose mask a smaller share is left by the others is dropped.
+        labels: only the segments with these names.
+        things: the labels that are countable; those of COCO, ADE20K, Cityscapes and Mapillary Vistas are known. With
+            "panoptic" the others are joined into one segment a label, with "instance" left out.
+        size: how large the model sees the image, as `Mask2FormerImageProcessor` takes it, such as 800 for the short
+            side; if not given, as the model's authors evaluated it, or as its own files say.
+        device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
+
+    Returns:
+        `Segments` of the image's size, the largest segment first.
+
+    Raises:
+        InputError: for an image that cannot be used, a threshold outside 0 to 1, or a name that is no label.
+        CheckpointError: for a model that cannot be loaded, such as one from the Hub without a network.
+
+    Example:
+        >>> segments = segment("street.jpg", kind="panoptic")  # doctest: +SKIP
+        >>> segments.overlay()  # doctest: +SKIP
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind={kind!r} is not known: use one of {', '.join(KINDS)}")
+    for name, value in (
+        ("threshold", threshold),
+        ("mask_threshold", mask_threshold),
+        ("overlap_threshold", overlap_threshold),
+    ):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}, but a number from 0 to 1 is needed: give one such as 0.5")
+    photo = image if isinstance(image, Photo) else read_photo(image)
+    segmenter = load_segmenter(model, device)
+    wanted = None if labels is None else labels_meant(labels, segmenter.labels)
+    outputs = _run(segmenter, photo, size)
+    countable = known_things(segmenter.labels) if things is None else frozenset(things)
+    target = [(photo.height, photo.width)]
+    parts: dict[str, Any] = {"image": photo.pixels, "icc_profile": photo.icc_profile}
+    processor = segmenter.processor
+    if kind == "semantic":
+        classes = processor.post_process_semantic_segmentation(outputs, target_sizes=target)[0]
+        found = Segments.from_classes(classes.cpu().numpy(), segmenter.labels, **parts)
+    elif kind == "instance":
+        result = processor.post_process_instance_segmentation(
+            outputs, threshold, mask_threshold, target_sizes=target, return_coco_annotation=True
+        )[0]
+        pairs = zip(result["segmentation"], result["segments_info"], strict=True)
+        pairs_kept = [(rle, info) for rle, info in pairs if countable is None or info["label_id"] in countable]
+        masks, infos = [rle for rle, _ in pairs_kept], [info for _, info in pairs_kept]
+        found = Segments.from_masks(masks, infos, segmenter.labels, target[0], **parts)
+    else:
+        fused = set() if countable is None else set(segmenter.labels) - countable
+        result = processor.post_process_panoptic_segmentation(
+            outputs, threshold, mask_threshold, overlap_threshold, label_ids_to_fuse=fused, target_sizes=target
+        )[0]
+        segmentation, infos = result["segmentation"].cpu().numpy(), result["segments_info"]
+        found = Segments.from_map(segmentation, infos, segmenter.labels, things=countable, **parts)
+    return found if wanted is None else found.filter(label=wanted)
+
+
+def load_segmenter(
+    model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None = None,
+    device: str | torch.device | None = None,
+    *,
+    preset: bool = True,
+) -> Segmenter:
+    """Load a model and the way its images are prepared, once for many images.
+
+    Args:
+        model: as in `segment`. A loaded model's images are prepared as in the paper's evaluation on COCO; make a
+            `Segmenter` of it and a processor for another way.
+        device: as in `segment`.
+        preset: prepare the images of models that `perpixel models` lists as their authors did for evaluation; False
+            takes the checkpoint's own file, which for those on the Hub distorts every image to 384×384.
+
+    Returns:
+        The model in eval mode on its device, and its processor.
+
+    Raises:
+        InputError: there is no such device.
+        CheckpointError: the model cannot be loaded.
+    """
+    from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+    from perpixel.tasks.matting import check_device
+
+    check_device(device)
+    if isinstance(model, Segmenter):
+        network, processor = model.network.eval(), model.processor
+    elif isinstance(model, Mask2FormerForUniversalSegmentation):
+        network, processor = model.eval(), Mask2FormerImageProcessor(**cast(Any, PAPER))
+    else:
+        source = DEFAULT_MODEL if model is None else model
+        network = Mask2FormerForUniversalSegmentation.from_pretrained(source)
+        processor = _processor(source, preset)
+    return Segmenter(network if device is None else network.to(device), processor)
+
+
+def labels_meant(given: str | Iterable[str], labels: Mapping[int, str]) -> list[str]:
+    """The names of a model's labels that words mean; see `perpixel.results.labels.same_label`.
+
+    Raises:
+        InputError: a word that means none; the message has labels with a similar name.
+    """
+    found = []
+    for word in [given] if isinstance(given, str) else given:
+        meant = [label for label in labels.values() if same_label(word, label)]
+        if not meant:
+            near = near_labels(word, labels.values())
+            examples = ", ".join(near or list(labels.values())[:8])
+            hint = f"did you mean {examples}?" if near else f"use one of its {len(labels)}, such as {examples}"
+            raise InputError(f"the model has no label {word!r}: {hint}")
+        found += meant
+    return found
+
+
+def _processor(source: str | os.PathLike[str], preset: bool) -> Mask2FormerImageProcessor:
+    from perpixel.hub import catalog
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+
+    settings = cast("dict[str, Any] | None", catalog.preset(source)) if preset else None
+    try:
+        return Mask2FormerImageProcessor.from_pretrained(source, **(settings or {}))
+    except CheckpointError:
+        # The weights were found, so only this file is missing, as beside the authors' original weights.
+        return Mask2FormerImageProcessor(**cast(Any, settings or PAPER))
+
+
+def _run(segmenter: Segmenter, photo: Photo, size: int | Mapping[str, int] | None) -> Any:
+    import torch
+
+    network = segmenter.network
+    inputs = segmenter.processor(photo.pixels, size=size, return_tensors="pt", input_data_format="channels_last")
+    with torch.inference_mode():
+        values = inputs["pixel_values"].to(device=network.device, dtype=network.dtype)
+        return network(values, pixel_mask=inputs["pixel_mask"].to(network.device))
