@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from perpixel.models.mask2former.model import Mask2FormerModel as Mask2FormerModel
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor as Mask2FormerImageProcessor
+    from perpixel.models.mask2former.targets import CompressedMasks as CompressedMasks
     from perpixel.models.outputs import BackboneOutput as BackboneOutput
     from perpixel.models.outputs import BaseModelOutput as BaseModelOutput
     from perpixel.models.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
@@ -74,6 +75,7 @@ _HOMES = {
     "BaseModelOutput": "perpixel.models.outputs",
     "BaseModelOutputWithPooling": "perpixel.models.outputs",
     "CheckpointError": "perpixel.errors",
+    "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",

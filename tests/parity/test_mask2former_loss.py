@@ -1,5 +1,8 @@
 """Mask2Former's matching and loss against transformers, on the same random points."""
 
+from types import SimpleNamespace
+
+import accelerate
 import pytest
 import torch
 import transformers
@@ -89,3 +92,54 @@ def test_matches(seed, counts, height, width):
         torch.manual_seed(seed)
         found.append(kind(2.0, 5.0, 5.0, 64)(**predicted, mask_labels=masks, class_labels=classes))
     torch.testing.assert_close(*found)
+
+
+@pytest.fixture
+def theirs():
+    return reference.Mask2FormerLoss(transformers.Mask2FormerConfig(num_labels=LABELS, train_num_points=16), {})
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "error"),
+    [
+        (torch.ones(1, 4, 4, dtype=torch.bool), [0], NotImplementedError),
+        (torch.ones(1, 4, 4, dtype=torch.uint8), [0], NotImplementedError),
+        (torch.ones(3, 4, 4), [0, 1], RuntimeError),
+        (torch.ones(1, 4, 4), [-1], IndexError),
+        (torch.ones(1, 4, 4), [LABELS + 1], IndexError),
+    ],
+)
+def test_targets_that_fail_there(theirs, masks, classes, error):
+    with pytest.raises(error):
+        theirs(**layer(0, 1, 3, (4, 4)), mask_labels=[masks], class_labels=[torch.tensor(classes)])
+
+
+def test_targets_that_are_taken_wrongly_there(theirs):
+    wrong = theirs(
+        **layer(0, 1, 3, (4, 4)), mask_labels=[torch.full((1, 4, 4), 255.0)], class_labels=[torch.tensor([0])]
+    )
+    assert wrong["loss_mask"] < 0  # which no cross entropy is
+    theirs(**layer(0, 1, 3, (4, 4)), mask_labels=[torch.ones(1, 4, 4)], class_labels=[torch.tensor([LABELS])])
+
+
+def test_masks_of_different_sizes_there():
+    quarter = torch.full((8, 8), -50.0)
+    quarter[:4, :4] = 50
+    logits = torch.stack([torch.full((8, 8), 50.0), quarter]).expand(2, -1, -1, -1)
+    match = reference.Mask2FormerHungarianMatcher(num_points=64)
+    (queries, _), _ = match(
+        logits, torch.zeros(2, 2, 3), [torch.ones(1, 4, 4), torch.ones(1, 8, 8)], [torch.tensor([0])] * 2
+    )
+    assert queries.tolist() == [0]  # though its loss looks at the upper left quarter
+
+
+def test_the_count_is_divided_twice_there(theirs, monkeypatch):
+    def state():
+        return SimpleNamespace(num_processes=2, distributed_type=accelerate.DistributedType.MULTI_CPU, debug=False)
+
+    state._shared_state = {"backend": "gloo"}
+    monkeypatch.setattr(reference, "PartialState", state)
+    monkeypatch.setattr("accelerate.utils.operations.PartialState", state)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor, operation: tensor.add_(5))
+    # 1 object here and 5 on the other process: 3 on average.
+    assert theirs.get_num_masks([torch.tensor([0])], torch.device("cpu")) == 1.5

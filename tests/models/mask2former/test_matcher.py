@@ -100,3 +100,17 @@ def test_what_does_not_fit(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(MissingDependencyError, match=r"perpixel\[train\]"):
         match(MASKS, CLASSES, *targets(torch.ones(2, 2), classes=[1]))
+
+
+def test_smaller_masks_lie_in_the_corner_of_the_common_canvas():
+    """Beside masks of 8×8, one of 4×4 is the upper left quarter, as in the loss."""
+    logits, masks, labels = corner_case()
+    (queries, _), _ = Mask2FormerHungarianMatcher(num_points=64)(logits, torch.zeros(2, 2, 3), masks, labels)
+    assert queries.tolist() == [1]
+
+
+def corner_case():
+    quarter = torch.full((8, 8), -50.0)
+    quarter[:4, :4] = 50
+    logits = torch.stack([torch.full((8, 8), 50.0), quarter]).expand(2, -1, -1, -1)
+    return logits, [torch.ones(1, 4, 4), torch.ones(1, 8, 8)], [torch.tensor([0])] * 2
