@@ -7,15 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.randomise import randomise
-from perpixel.backbones.vitdet import (
-    Region,
-    VitDetBackbone,
-    VitDetConfig,
-    VitDetModel,
-    drop_path,
-    window_partition,
-    window_unpartition,
-)
+from perpixel.backbones.vitdet import Region, VitDetBackbone, VitDetConfig, VitDetModel
 from perpixel.errors import ConfigError, InputError
 
 SHAPE = {
@@ -81,38 +73,7 @@ def test_pairs_as_sizes():
     assert torch.equal(pair(pixels).feature_maps[0], square(pixels).feature_maps[0])
 
 
-# Windows
-
-
-@settings(max_examples=40, deadline=None)
-@given(b=st.integers(1, 3), h=st.integers(1, 9), w=st.integers(1, 9), size=st.integers(1, 5))
-def test_windows_hold_the_grid_and_give_it_back(b, h, w, size):
-    tokens = torch.arange(1.0, b * h * w * 2 + 1).reshape(b, h, w, 2)
-    windows = window_partition(tokens, size)
-    rows, columns = -(-h // size), -(-w // size)
-    assert windows.shape == (b * rows * columns, size, size, 2)
-    for i in range(b):
-        for y in range(h):
-            for x in range(w):
-                window = (i * rows + y // size) * columns + x // size
-                assert torch.equal(windows[window, y % size, x % size], tokens[i, y, x])
-    assert int((windows == 0).sum()) == windows.numel() - tokens.numel()
-    assert torch.equal(window_unpartition(windows, h, w), tokens)
-
-
 # Stochastic depth
-
-
-def test_drop_path_drops_whole_samples_and_keeps_the_mean():
-    x = torch.rand(4000, 2, 3, generator=torch.Generator().manual_seed(0)) + 1
-    torch.manual_seed(0)
-    out = drop_path(x, 0.25, training=True)
-    ratio = (out / x).flatten(1)
-    assert torch.allclose(ratio.amin(1), ratio.amax(1))
-    kept = ratio[:, 0] > 0
-    assert torch.allclose(ratio[kept], torch.tensor(1 / 0.75))
-    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
-    assert drop_path(x, 0.25, training=False) is x and drop_path(x, 0.0, training=True) is x
 
 
 def test_drop_rates_grow_linearly_with_the_depth():

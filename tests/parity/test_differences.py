@@ -7,6 +7,8 @@ import pytest
 import torch
 import transformers
 
+from parity.randomise import randomise
+
 VITDET = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 64, "num_channels": 4}
 
 
@@ -78,3 +80,54 @@ def test_the_processor_there():
     with pytest.raises(TypeError, match="size_divisibility"):
         processor(image, trimap, return_tensors="pt", size_divisibility=16)
     assert not hasattr(processor, "post_process_image_matting")
+
+
+SWIN = {"image_size": 32, "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4}
+
+
+@torch.no_grad()
+def test_small_maps_of_a_swin_there():
+    theirs = transformers.SwinModel(transformers.SwinConfig(**SWIN)).eval()
+    randomise(theirs)
+    pixels = torch.randn(1, 3, 48, 48)
+    before = theirs(pixels).last_hidden_state
+    theirs(torch.randn(1, 3, 32, 32))  # its second map is one window
+    assert (theirs(pixels).last_hidden_state - before).abs().max() > 0.01
+    with pytest.raises(RuntimeError, match="must match the size"):
+        theirs(torch.randn(1, 3, 12, 40))
+
+
+@torch.no_grad()
+def test_stochastic_depth_of_a_swin_there():
+    theirs = transformers.SwinModel(transformers.SwinConfig(**SWIN, drop_path_rate=0.999)).train()
+    randomise(theirs)
+    tokens = torch.randn(4, 16, 16)
+    torch.manual_seed(0)
+    assert not torch.equal(theirs.encoder.layers[1].blocks[1](tokens, (4, 4))[0], tokens)
+
+
+@torch.no_grad()
+def test_absolute_positions_of_a_swin_there():
+    config = transformers.SwinConfig(**SWIN, use_absolute_embeddings=True)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        transformers.SwinBackbone(config)(torch.zeros(1, 3, 40, 40))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        transformers.SwinModel(config)(torch.zeros(1, 3, 33, 47), interpolate_pos_encoding=True)
+    oblong = transformers.SwinConfig(**SWIN | {"image_size": [32, 48]}, use_absolute_embeddings=True)
+    with pytest.raises(RuntimeError, match="is invalid for input"):
+        transformers.SwinModel(oblong)(torch.zeros(1, 3, 40, 40), interpolate_pos_encoding=True)
+
+
+@torch.no_grad()
+def test_what_a_swin_and_a_resnet_do_not_check_there():
+    pixels = torch.zeros(1, 3, 32, 32)
+    theirs = transformers.SwinBackbone(transformers.SwinConfig(**SWIN)).eval()
+    assert not theirs(pixels, output_attentions=True).attentions
+    theirs.out_features = ["stage1"]
+    with pytest.raises(KeyError, match="stage1"):
+        theirs(pixels)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        transformers.SwinModel(transformers.SwinConfig(**SWIN | {"num_heads": [3, 2]}))(pixels)
+    uneven = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[8, 16], depths=[1, 1, 1])
+    with pytest.raises(IndexError):
+        transformers.ResNetBackbone(uneven)(pixels)

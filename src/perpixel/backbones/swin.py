@@ -179,6 +179,10 @@ class SwinEmbeddings(nn.Module):
         if bool_masked_pos is not None:
             if self.mask_token is None:
                 raise InputError("bool_masked_pos needs a mask token: build SwinModel(config, use_mask_token=True)")
+            count = tokens.shape[1] * tokens.shape[2]
+            if bool_masked_pos.shape != (len(tokens), count):
+                given = tuple(bool_masked_pos.shape)
+                raise InputError(f"bool_masked_pos is {given} but the images have {count} patches: give (b, patches)")
             masked = bool_masked_pos.bool().reshape(*tokens.shape[:3], 1)  # (b, h, w, 1)
             tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
         if self.position_embeddings is not None:
