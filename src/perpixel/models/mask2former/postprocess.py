@@ -178,7 +178,8 @@ def panoptic_segmentation(
                 shared[label] = segments[-1]
         table = torch.from_numpy(numbers).to(winner.device)
         for band in image.rows:
-            winner[band.start : band.stop] = table[winner[band.start : band.stop].long()]
+            strip = winner[band.start : band.stop]
+            strip.copy_(table.index_select(0, strip.flatten()).view(strip.shape))
         results.append({"segmentation": winner, "segments_info": segments})
     return results
 
@@ -220,12 +221,16 @@ def _compete(
         if alone:
             best = torch.full(logits.shape[1:], int(np.searchsorted(needed, candidates[0])), device=device)
         else:
-            best = (logits.sigmoid_() * factors[torch.from_numpy(needed).to(device)]).max(0).indices  # (rows, columns)
-            won[needed] += torch.bincount(best.flatten(), minlength=len(needed)).cpu().numpy()
-        kept = reached.gather(0, best[None])[0]
-        own[needed] += torch.bincount(best[kept], minlength=len(needed)).cpu().numpy()
-        numbers = torch.from_numpy((needed + 1).astype(np.int32)).to(device)
-        winner[tiles.place(i, j)] = torch.where(kept, numbers[best], 0)
+            best = logits.sigmoid_().mul_(factors[torch.from_numpy(needed).to(device)]).max(0).indices
+        # One number tells the winner and, by m more, that its logit is too low there.
+        m = len(needed)
+        outcome = torch.where(reached.gather(0, best[None])[0], best, best + m).flatten()  # (rows · columns,)
+        counts = torch.bincount(outcome, minlength=2 * m).cpu().numpy()
+        own[needed] += counts[:m]
+        if not alone:
+            won[needed] += counts[:m] + counts[m:]
+        numbers = torch.from_numpy(np.concatenate([needed + 1, np.zeros(m)]).astype(np.int32)).to(device)
+        winner[tiles.place(i, j)] = numbers.index_select(0, outcome).view(best.shape)
     return winner, won, own, whole
 
 
