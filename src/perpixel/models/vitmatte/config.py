@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from perpixel.backbones import AutoBackbone, config_from_dict
 from perpixel.backbones.base import BackboneConfig
 from perpixel.backbones.vitdet import VitDetConfig
 from perpixel.errors import ConfigError
+from perpixel.models.backbone import resolve_backbone, without_backbone_name
 from perpixel.models.base import Config
 
 
@@ -54,38 +54,16 @@ class VitMatteConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_backbone()
-        if isinstance(self.backbone_config, dict):
-            self.backbone_config = config_from_dict(self.backbone_config)
-        elif self.backbone is not None:
-            self.backbone_config = AutoBackbone.config_from_pretrained(
-                self.backbone, use_timm_backbone=self.use_timm_backbone, **(self.backbone_kwargs or {})
-            )
-        elif self.backbone_config is None:
-            self.backbone_config = small_backbone()
+        self.backbone_config = resolve_backbone(self, small_backbone)
         if len(self.fusion_hidden_sizes) != len(self.convstream_hidden_sizes) + 1:
             raise ConfigError(
                 f"fusion_hidden_sizes has {len(self.fusion_hidden_sizes)} sizes and convstream_hidden_sizes has "
                 f"{len(self.convstream_hidden_sizes)}: the fusion needs exactly one more"
             )
 
-    def _check_backbone(self) -> None:
-        if self.backbone_config is not None and self.backbone is not None:
-            raise ConfigError("both backbone_config and backbone are given: give one of them")
-        if self.backbone_config is not None and self.backbone_kwargs:
-            raise ConfigError("backbone_kwargs goes with backbone: put its values into backbone_config")
-        for name in ("use_pretrained_backbone", "use_timm_backbone", "backbone_kwargs"):
-            if (value := getattr(self, name)) and self.backbone is None:
-                raise ConfigError(
-                    f"{name} is {value} but no backbone is named: set backbone to a checkpoint or a model"
-                )
-
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-able values; a named backbone is written as the configuration it stands for."""
-        values = super().to_dict()
-        for name in ("backbone", "use_pretrained_backbone", "use_timm_backbone", "backbone_kwargs"):
-            values.pop(name, None)
-        return values
+        return without_backbone_name(super().to_dict())
 
 
 def small_backbone() -> VitDetConfig:

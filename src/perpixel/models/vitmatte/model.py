@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones import AutoBackbone
-from perpixel.backbones.base import BackboneConfig
 from perpixel.backbones.vitdet import Region, VitDetConfig
 from perpixel.errors import ConfigError, InputError
+from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
 from perpixel.models.vitmatte.config import VitMatteConfig
@@ -138,13 +137,7 @@ class VitMatteForImageMatting(Model):
 
     def __init__(self, config: VitMatteConfig) -> None:
         super().__init__(config)
-        if config.backbone is not None and config.use_pretrained_backbone:
-            self.backbone = AutoBackbone.from_pretrained(
-                config.backbone, use_timm_backbone=config.use_timm_backbone, **(config.backbone_kwargs or {})
-            ).train()  # like the decoder, which is new
-        else:
-            assert isinstance(config.backbone_config, BackboneConfig)
-            self.backbone = AutoBackbone.from_config(config.backbone_config)
+        self.backbone = build_backbone(config)
         # Each fusion block doubles the size, from one token to the pixels of its patch.
         self.stride: int = 2 ** len(config.fusion_hidden_sizes)
         patch = getattr(config.backbone_config, "patch_size", None)
