@@ -108,6 +108,25 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 
 @dataclass(eq=False)
+class BaseModelOutputWithPoolingAndIntermediateActivations(ModelOutput):
+    """The output of `DPTModel`.
+
+    Attributes:
+        last_hidden_state: (b, n, c).
+        pooler_output: (b, c), absent where the model has no pooler.
+        hidden_states: the embeddings and then the output of each layer, on request.
+        attentions: the attention weights of each layer after the softmax, (b, heads, n, n), on request.
+        intermediate_activations: of the hybrid, the maps of its first two convolutional stages.
+    """
+
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    intermediate_activations: tuple[Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
 class BackboneOutput(ModelOutput):
     """A backbone's output.
 
@@ -135,6 +154,40 @@ class ImageMattingOutput(ModelOutput):
 
     loss: Tensor | None = None
     alphas: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class DepthEstimatorOutput(ModelOutput):
+    """The output of a model that estimates depth.
+
+    Attributes:
+        loss: a scalar, where labels were given.
+        predicted_depth: (b, h, w), inverse depth without a unit or depth in metres.
+        hidden_states: the backbone's, on request.
+        attentions: the backbone's, on request.
+    """
+
+    loss: Tensor | None = None
+    predicted_depth: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class SemanticSegmenterOutput(ModelOutput):
+    """The output of a model that gives every pixel a class.
+
+    Attributes:
+        loss: a scalar, where labels were given.
+        logits: (b, k, h, w) for k classes, h and w usually smaller than the input's.
+        hidden_states: the backbone's, on request.
+        attentions: the backbone's, on request.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
