@@ -16,6 +16,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from perpixel.allocator import tune_allocator as tune_allocator
     from perpixel.backbones import AutoBackbone as AutoBackbone
+    from perpixel.backbones.dinov2 import Dinov2Backbone as Dinov2Backbone
+    from perpixel.backbones.dinov2 import Dinov2Config as Dinov2Config
+    from perpixel.backbones.dinov2 import Dinov2Model as Dinov2Model
+    from perpixel.backbones.dinov2_with_registers import Dinov2WithRegistersBackbone as Dinov2WithRegistersBackbone
+    from perpixel.backbones.dinov2_with_registers import Dinov2WithRegistersConfig as Dinov2WithRegistersConfig
+    from perpixel.backbones.dinov2_with_registers import Dinov2WithRegistersModel as Dinov2WithRegistersModel
     from perpixel.backbones.resnet import ResNetBackbone as ResNetBackbone
     from perpixel.backbones.resnet import ResNetConfig as ResNetConfig
     from perpixel.backbones.resnet import ResNetModel as ResNetModel
@@ -60,7 +66,9 @@ if TYPE_CHECKING:
     from perpixel.models.vitmatte.config import VitMatteConfig as VitMatteConfig
     from perpixel.models.vitmatte.model import VitMatteForImageMatting as VitMatteForImageMatting
     from perpixel.models.vitmatte.processor import VitMatteImageProcessor as VitMatteImageProcessor
+    from perpixel.results import DepthMap as DepthMap
     from perpixel.results import Matte as Matte
+    from perpixel.results import PointCloud as PointCloud
     from perpixel.results import Segment as Segment
     from perpixel.results import Segments as Segments
     from perpixel.tasks.cutout import cutout as cutout
@@ -77,6 +85,13 @@ _HOMES = {
     "CheckpointError": "perpixel.errors",
     "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",
+    "DepthMap": "perpixel.results",
+    "Dinov2Backbone": "perpixel.backbones.dinov2",
+    "Dinov2Config": "perpixel.backbones.dinov2",
+    "Dinov2Model": "perpixel.backbones.dinov2",
+    "Dinov2WithRegistersBackbone": "perpixel.backbones.dinov2_with_registers",
+    "Dinov2WithRegistersConfig": "perpixel.backbones.dinov2_with_registers",
+    "Dinov2WithRegistersModel": "perpixel.backbones.dinov2_with_registers",
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",
     "Mask2FormerConfig": "perpixel.models.mask2former.config",
@@ -91,6 +106,7 @@ _HOMES = {
     "PerpixelError": "perpixel.errors",
     "PerpixelWarning": "perpixel.errors",
     "Photo": "perpixel.images.read",
+    "PointCloud": "perpixel.results",
     "ResNetBackbone": "perpixel.backbones.resnet",
     "ResNetConfig": "perpixel.backbones.resnet",
     "ResNetModel": "perpixel.backbones.resnet",

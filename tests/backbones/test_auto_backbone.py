@@ -70,7 +70,7 @@ def test_the_backbone_of_a_larger_model(tmp_path):
 
 @pytest.mark.parametrize("values", [{"model_type": "resnext"}, {}, {"model_type": None}])
 def test_an_unknown_type_lists_the_known(values):
-    with pytest.raises(ConfigError, match="choose resnet, swin, vit, vitdet, timm_backbone"):
+    with pytest.raises(ConfigError, match=f"choose {', '.join(BACKBONES)}$"):
         config_from_dict(values)
 
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 # model_type: (module, config class, backbone class). Modules are imported when a row is used.
 BACKBONES: dict[str, tuple[str, str, str]] = {
+    "dinov2": ("perpixel.backbones.dinov2", "Dinov2Config", "Dinov2Backbone"),
+    "dinov2_with_registers": (
+        "perpixel.backbones.dinov2_with_registers",
+        "Dinov2WithRegistersConfig",
+        "Dinov2WithRegistersBackbone",
+    ),
     "resnet": ("perpixel.backbones.resnet", "ResNetConfig", "ResNetBackbone"),
     "swin": ("perpixel.backbones.swin", "SwinConfig", "SwinBackbone"),
     "vit": ("perpixel.backbones.vit", "ViTConfig", "ViTBackbone"),

@@ -6,8 +6,9 @@ arXiv 2010.11929, section 3.1. Parameter names are those of the Hugging Face che
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from perpixel.backbones.base import Backbone, BackboneConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
+from perpixel.layers.position import resample_positions
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
 
@@ -85,26 +87,52 @@ class ViTConfig(BackboneConfig):
     @property
     def patch(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
-        return _pair(self.patch_size, "patch_size")
+        return pair(self.patch_size, "patch_size")
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the position embeddings."""
-        height, width = _pair(self.image_size, "image_size")
+        height, width = pair(self.image_size, "image_size")
         return height // self.patch[0], width // self.patch[1]
 
 
-def _pair(value: int | list[int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or min(pair) < 1:
+def pair(value: int | list[int], name: str) -> tuple[int, int]:
+    """Return a config's height and width, which may be given as one side.
+
+    Args:
+        value: the side, or height and width.
+        name: the field, for the error's message.
+    """
+    sides = (value, value) if isinstance(value, int) else tuple(value)
+    if len(sides) != 2 or min(sides) < 1:
         raise ConfigError(f"{name} is {value}: give one positive number or [height, width]")
-    return pair[0], pair[1]
+    return sides[0], sides[1]
+
+
+class PatchFields(Protocol):
+    """What cutting into patches needs of a config."""
+
+    num_channels: int
+    hidden_size: int
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+
+
+class AttentionFields(Protocol):
+    """What self-attention needs of a config."""
+
+    hidden_size: int
+    num_attention_heads: int
+    attention_probs_dropout_prob: float
+    qkv_bias: bool
 
 
 class ViTPatchEmbeddings(nn.Module):
     """Cuts the image into patches and maps each to a token (section 3.1, equation 1)."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: PatchFields) -> None:
         super().__init__()
         self.projection = nn.Conv2d(
             config.num_channels, config.hidden_size, kernel_size=config.patch, stride=config.patch
@@ -146,13 +174,7 @@ class ViTEmbeddings(nn.Module):
         Returns:
             (1, 1 + rows · columns, hidden), the class token's first.
         """
-        if (rows, columns) == self.grid:
-            return self.position_embeddings
-        first, rest = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
-        plane = rest.transpose(1, 2).reshape(1, -1, *self.grid)  # (1, hidden, h, w)
-        # Section 3.2: positions are interpolated in two dimensions, by their place in the image.
-        plane = functional.interpolate(plane, size=(rows, columns), mode="bicubic", align_corners=False)
-        return torch.cat([first, plane.flatten(2).transpose(1, 2)], dim=1)  # (1, 1 + n, hidden)
+        return resample_positions(self.position_embeddings, self.grid, (rows, columns))
 
     def forward(
         self,
@@ -183,7 +205,7 @@ class ViTEmbeddings(nn.Module):
 class ViTSelfAttention(nn.Module):
     """The three projections and the attention between them."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: AttentionFields) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
         self.dropout = config.attention_probs_dropout_prob
@@ -194,7 +216,14 @@ class ViTSelfAttention(nn.Module):
     def forward(
         self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; the weights (b, heads, n, n) exist only where they are asked for."""
+        """Attend; the weights (b, heads, n, n) exist only where they are asked for.
+
+        Args:
+            tokens: (b, n, hidden).
+            mask: bool, false where a token must not be looked at, or a bias that is added to the scores; any shape
+                that broadcasts to (b, heads, n, n).
+            output_attentions: return the weights too.
+        """
         query, key, value = (
             part(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b, heads, n, d)
             for part in (self.query, self.key, self.value)
@@ -205,7 +234,7 @@ class ViTSelfAttention(nn.Module):
             return mixed.transpose(1, 2).flatten(2), None  # (b, n, hidden)
         scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5  # (b, heads, n, n)
         if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
+            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
         weights = functional.dropout(scores.softmax(dim=-1), dropout, self.training)
         return (weights @ value).transpose(1, 2).flatten(2), weights  # (b, n, hidden)
 
@@ -226,7 +255,7 @@ class ViTDense(nn.Module):
 class ViTAttention(nn.Module):
     """Multi-head self-attention with its output projection (appendix A)."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: AttentionFields) -> None:
         super().__init__()
         self.attention = ViTSelfAttention(config)
         self.output = ViTDense(config.hidden_size, config.hidden_size)
@@ -262,12 +291,12 @@ class ViTLayer(nn.Module):
         return tokens + self.dropout(added), weights
 
 
-class ViTEncoder(nn.Module):
-    """The stack of layers."""
+class LayerStack(nn.Module):
+    """Layers one after another, each called as `ViTLayer` is."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(ViTLayer(config) for _ in range(config.num_hidden_layers))
+        self.layer = nn.ModuleList(layers)
         self.gradient_checkpointing = False
 
     def forward(
@@ -290,6 +319,13 @@ class ViTEncoder(nn.Module):
                 kept[stage] = tokens
             attentions.append(weights)
         return tokens, kept, tuple(attentions) if output_attentions else None
+
+
+class ViTEncoder(LayerStack):
+    """The stack of a vision transformer's layers."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__(ViTLayer(config) for _ in range(config.num_hidden_layers))
 
 
 class ViTPooler(nn.Module):

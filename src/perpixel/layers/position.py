@@ -1,7 +1,7 @@
-"""Where a pixel is, in sines and cosines.
+"""Where a pixel is: in sines and cosines, or in learned vectors that another grid needs.
 
-The fixed encoding of "Attention Is All You Need" (Vaswani et al., 2017, arXiv 1706.03762, section 3.5), spread over two
-dimensions as in DETR (Carion et al., 2020, arXiv 2005.12872, appendix A.4).
+The sines are the fixed encoding of "Attention Is All You Need" (Vaswani et al., 2017, arXiv 1706.03762, section 3.5),
+spread over two dimensions as in DETR (Carion et al., 2020, arXiv 2005.12872, appendix A.4).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # Keeps the division of an empty row or column finite.
 EPSILON = 1e-6
@@ -67,3 +68,39 @@ def _waves(place: Tensor, periods: Tensor) -> Tensor:
     """Sine and cosine in turn, from the fastest wave to the slowest: (…) → (…, 2 · periods)."""
     angles = place[..., None] / periods
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+def resample_positions(
+    learned: Tensor,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    first: int = 1,
+    mode: str = "bicubic",
+    antialias: bool = False,
+) -> Tensor:
+    """Bring learned position embeddings to another grid, by their place in the image (arXiv 2010.11929, section 3.2).
+
+    Args:
+        learned: (1, first + h · w, c).
+        grid: the rows and columns h, w that they were learned for.
+        size: the rows and columns that are needed.
+        first: how many of them belong to tokens without a place, such as the class token; these stay.
+        mode: "bicubic" or "bilinear".
+        antialias: whether a smaller grid gets averages rather than samples.
+
+    Returns:
+        (1, first + rows · columns, c); `learned` itself where the grid is the same.
+
+    Example:
+        >>> resample_positions(torch.zeros(1, 5, 8), (2, 2), (3, 4)).shape
+        torch.Size([1, 13, 8])
+    """
+    if size == grid:
+        return learned
+    rest = learned[:, first:].transpose(1, 2).reshape(1, -1, *grid)  # (1, c, h, w)
+    # In half precision the weights of the resampling would be too coarse.
+    rest = rest.to(torch.promote_types(rest.dtype, torch.float32))
+    plane = functional.interpolate(rest, size=size, mode=mode, align_corners=False, antialias=antialias)
+    plane = plane.to(learned.dtype).flatten(2).transpose(1, 2)  # (1, rows · columns, c)
+    return torch.cat([learned[:, :first], plane], dim=1)

@@ -1,0 +1,385 @@
+"""DINOv2: a vision transformer with LayerScale, trained without labels; the backbone of Depth Anything.
+
+"DINOv2: Learning Robust Visual Features without Supervision", Oquab et al., 2023, arXiv 2304.07193, section 5 and
+appendix B. The same with registers is in `dinov2_with_registers`. Parameter names are those of the Hugging Face
+checkpoints (facebook/dinov2-…).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.backbones.vit import LayerStack, ViTAttention, ViTPatchEmbeddings, pair
+from perpixel.errors import ConfigError, InputError
+from perpixel.layers.activation import activation
+from perpixel.layers.drop_path import drop_path
+from perpixel.layers.position import resample_positions
+from perpixel.models.base import Model
+from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+
+
+@dataclass
+class Dinov2Shape(BackboneConfig):
+    """The fields that DINOv2 with and without registers have in common; see `Dinov2Config`."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float = 4
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-6
+    image_size: int | list[int] = 224
+    patch_size: int | list[int] = 14
+    num_channels: int = 3
+    qkv_bias: bool = True
+    layerscale_value: float = 1.0
+    drop_path_rate: float = 0.0
+    use_swiglu_ffn: bool = False
+    apply_layernorm: bool = True
+    reshape_hidden_states: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
+                "the first has to be a multiple of the second"
+            )
+        if not 0 <= self.drop_path_rate < 1:
+            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
+        super().__post_init__()
+        if not all(self.grid):
+            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return pair(self.patch_size, "patch_size")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the position embeddings."""
+        height, width = pair(self.image_size, "image_size")
+        return height // self.patch[0], width // self.patch[1]
+
+
+@dataclass
+class Dinov2Config(Dinov2Shape):
+    """The shape of a DINOv2 transformer. The defaults are those of facebook/dinov2-base but for `image_size`.
+
+    Args:
+        hidden_size: width of the tokens; a multiple of `num_attention_heads`.
+        num_hidden_layers: number of layers.
+        num_attention_heads: attention heads of each layer.
+        mlp_ratio: width inside the feed-forward part, as a multiple of the tokens'.
+        hidden_act: its activation; a gated part has SiLU whatever stands here.
+        hidden_dropout_prob: dropout of the embeddings.
+        attention_probs_dropout_prob: dropout of the attention weights.
+        initializer_range: standard deviation of the random initial weights.
+        layer_norm_eps: epsilon of the layer norms.
+        image_size: the side, or (height, width), that the position embeddings are made for, in pixels.
+        patch_size: the side, or (height, width), of a patch in pixels.
+        num_channels: channels of the input.
+        qkv_bias: whether query, key and value have biases.
+        layerscale_value: what LayerScale starts with.
+        drop_path_rate: stochastic depth, the same for every layer (appendix B.2 of the paper).
+        use_swiglu_ffn: whether the feed-forward part is gated, as in facebook/dinov2-giant.
+        apply_layernorm: as a backbone, whether the final norm is applied to every feature map.
+        reshape_hidden_states: as a backbone, whether feature maps are (b, c, h, w) without the class token or all
+            tokens, (b, n, c).
+        use_mask_token: whether patches can be masked (`bool_masked_pos`).
+
+    Example:
+        >>> Dinov2Config(num_hidden_layers=4, out_indices=[1, 4]).out_features
+        ['stage1', 'stage4']
+    """
+
+    model_type: ClassVar[str] = "dinov2"
+
+    use_mask_token: bool = True
+
+
+class Dinov2Embeddings(nn.Module):
+    """Class token, patch tokens and learned positions, for images of any size."""
+
+    antialias: ClassVar[bool] = False
+
+    def __init__(self, config: Dinov2Shape, use_mask_token: bool) -> None:
+        super().__init__()
+        self.grid = config.grid
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.mask_token = nn.Parameter(torch.zeros(1, config.hidden_size)) if use_mask_token else None
+        self.patch_embeddings = ViTPatchEmbeddings(config)
+        self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1] + 1, config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, pixel_values: Tensor, bool_masked_pos: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """Return the tokens (b, 1 + h·w, hidden) and their grid (h, w).
+
+        Args:
+            pixel_values: (b, c, H, W); what is left over beside whole patches is not seen.
+            bool_masked_pos: (b, h·w), true where a patch is replaced by the mask token.
+        """
+        plane = self.patch_embeddings(pixel_values)  # (b, hidden, h, w)
+        rows, columns = plane.shape[2:]
+        tokens = plane.flatten(2).transpose(1, 2)  # (b, h·w, hidden)
+        if bool_masked_pos is not None:
+            tokens = self._masked(tokens, bool_masked_pos)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # (b, 1 + h·w, hidden)
+        positions = resample_positions(
+            self.position_embeddings, self.grid, (rows, columns), antialias=self.antialias
+        )  # (1, 1 + h·w, hidden)
+        return self.dropout(tokens + positions), (rows, columns)
+
+    def _masked(self, tokens: Tensor, masked: Tensor) -> Tensor:
+        if self.mask_token is None:
+            raise InputError("bool_masked_pos needs a mask token: build the model with use_mask_token=True")
+        if masked.shape != tokens.shape[:2]:
+            raise InputError(
+                f"bool_masked_pos is {tuple(masked.shape)} but the images have {tokens.shape[1]} patches: "
+                f"give {tuple(tokens.shape[:2])}"
+            )
+        return torch.where(masked.bool()[..., None], self.mask_token, tokens)
+
+
+class Dinov2LayerScale(nn.Module):
+    """A learned factor for each channel of what a branch adds ("Going deeper with Image Transformers", 2103.17239)."""
+
+    def __init__(self, width: int, value: float) -> None:
+        super().__init__()
+        self.lambda1 = nn.Parameter(torch.full((width,), float(value)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Scale (…, width)."""
+        return tokens * self.lambda1
+
+
+class Dinov2MLP(nn.Module):
+    """The feed-forward part."""
+
+    def __init__(self, config: Dinov2Shape) -> None:
+        super().__init__()
+        inner = int(config.hidden_size * config.mlp_ratio)
+        self.fc1 = nn.Linear(config.hidden_size, inner)
+        self.fc2 = nn.Linear(inner, config.hidden_size)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (…, hidden) to the same shape."""
+        mapped: Tensor = self.fc2(self.activation(self.fc1(tokens)))
+        return mapped
+
+
+class Dinov2SwiGLUFFN(nn.Module):
+    """The gated feed-forward part of the largest model ("GLU Variants Improve Transformer", arXiv 2002.05202)."""
+
+    def __init__(self, config: Dinov2Shape) -> None:
+        super().__init__()
+        # Two thirds of the width have as many weights as the ungated part; the authors round up to whole eights.
+        inner = -(-int(int(config.hidden_size * config.mlp_ratio) * 2 / 3) // 8) * 8
+        self.weights_in = nn.Linear(config.hidden_size, 2 * inner)
+        self.weights_out = nn.Linear(inner, config.hidden_size)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (…, hidden) to the same shape."""
+        gate, value = self.weights_in(tokens).chunk(2, dim=-1)  # (…, inner) each
+        mapped: Tensor = self.weights_out(functional.silu(gate) * value)
+        return mapped
+
+
+class Dinov2Layer(nn.Module):
+    """One layer: attention, then the feed-forward part, each normed before, scaled and added after."""
+
+    def __init__(self, config: Dinov2Shape) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = ViTAttention(config)
+        self.layer_scale1 = Dinov2LayerScale(config.hidden_size, config.layerscale_value)
+        self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = Dinov2SwiGLUFFN(config) if config.use_swiglu_ffn else Dinov2MLP(config)
+        self.layer_scale2 = Dinov2LayerScale(config.hidden_size, config.layerscale_value)
+        self.drop_rate = config.drop_path_rate
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (b, n, hidden) to the same shape, with the attention weights if asked for."""
+        added, weights = self.attention(self.norm1(tokens), mask, output_attentions)
+        tokens = tokens + drop_path(self.layer_scale1(added), self.drop_rate, self.training)
+        added = self.layer_scale2(self.mlp(self.norm2(tokens)))
+        return tokens + drop_path(added, self.drop_rate, self.training), weights
+
+
+class Dinov2PreTrainedModel(Model):
+    """What the models and the backbones have in common: the parts, their initial weights, and the walk through them.
+
+    A subclass passes the embeddings, whose `mask_token` checkpoints of either kind may or may not have.
+    """
+
+    config: Any
+    base_model_prefix = "dinov2"
+    _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = (r"mask_token$",)
+    _keys_to_ignore_on_load_missing: ClassVar[tuple[str, ...]] = (r"mask_token$",)
+
+    def __init__(self, config: Dinov2Shape) -> None:
+        super().__init__(config)
+        self.embeddings = self._build_embeddings()
+        self.encoder = LayerStack(Dinov2Layer(config) for _ in range(config.num_hidden_layers))
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def _build_embeddings(self) -> Dinov2Embeddings:
+        return Dinov2Embeddings(self.config, self.config.use_mask_token)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Dinov2Embeddings):
+            nn.init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
+            nn.init.trunc_normal_(module.cls_token, std=self.config.initializer_range)
+
+    def _encode(
+        self,
+        pixel_values: Tensor,
+        bool_masked_pos: Tensor | None,
+        attention_mask: Tensor | None,
+        stages: list[int],
+        output_attentions: bool,
+    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None, tuple[int, int]]:
+        """Return the last tokens without the final norm, those after `stages`, the attention weights and the grid."""
+        tokens, grid = self.embeddings(pixel_values, bool_masked_pos)
+        mask = None
+        if attention_mask is not None:
+            if attention_mask.shape != tokens.shape[:2]:
+                raise InputError(
+                    f"attention_mask is {tuple(attention_mask.shape)}: there are {tokens.shape[1]} tokens an image, "
+                    f"so give {tuple(tokens.shape[:2])}"
+                )
+            mask = attention_mask.bool()[:, None, None, :]  # (b, 1, 1, n)
+        return *self.encoder(tokens, set(stages), mask, output_attentions), grid
+
+
+class Dinov2Model(Dinov2PreTrainedModel):
+    """DINOv2: pixels in, one token a patch and one for the image out.
+
+    Example:
+        >>> import torch
+        >>> model = Dinov2Model(Dinov2Config(hidden_size=32, num_attention_heads=2, num_hidden_layers=2)).eval()
+        >>> model(torch.zeros(1, 3, 28, 42)).last_hidden_state.shape
+        torch.Size([1, 7, 32])
+    """
+
+    config_class: ClassVar[type[Dinov2Shape]] = Dinov2Config
+
+    def __init__(self, config: Dinov2Shape) -> None:
+        super().__init__(config)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        bool_masked_pos: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encode images of any size from one patch.
+
+        Args:
+            pixel_values: (b, c, H, W), as the checkpoint's image processor makes them.
+            bool_masked_pos: (b, h · w), true where a patch is replaced by the mask token.
+            attention_mask: (b, n), zero where a token must not be looked at.
+            output_attentions: return the attention weights; None is the config's choice.
+            output_hidden_states: return the embeddings and every layer's output; None is the config's choice.
+            return_dict: return an output object rather than a tuple; None is the config's choice.
+
+        Returns:
+            `last_hidden_state` (b, n, hidden) after the final norm, with n = 1 + h · w, and the registers after the
+            first where there are any; `pooler_output` (b, hidden), its class token; `hidden_states` before the final
+            norm and `attentions` if asked for.
+
+        Raises:
+            InputError: the image is smaller than a patch, or a mask does not fit it.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        stages = list(range(self.config.num_hidden_layers + 1)) if hidden else []
+        last, kept, attentions, _ = self._encode(pixel_values, bool_masked_pos, attention_mask, stages, attend)
+        last = self.layernorm(last)
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=last,
+            pooler_output=last[:, 0],
+            hidden_states=tuple(kept[i] for i in stages) if hidden else None,
+            attentions=attentions,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+
+class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
+    """DINOv2 as a backbone: feature maps of the stages that the config names, for any size from one patch.
+
+    Example:
+        >>> import torch
+        >>> config = Dinov2Config(hidden_size=32, num_attention_heads=2, num_hidden_layers=2, out_indices=[1, 2])
+        >>> [tuple(m.shape) for m in Dinov2Backbone(config).eval()(torch.zeros(1, 3, 28, 42)).feature_maps]
+        [(1, 32, 2, 3), (1, 32, 2, 3)]
+    """
+
+    config_class: ClassVar[type[Dinov2Shape]] = Dinov2Config
+
+    def __init__(self, config: Dinov2Shape) -> None:
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> BackboneOutput | tuple[Any, ...]:
+        """Encode (b, c, H, W) pixels.
+
+        Args:
+            pixel_values: (b, c, H, W), as the checkpoint's image processor makes them.
+            output_hidden_states: return the embeddings and every layer's output; None is the config's choice.
+            output_attentions: return the attention weights; None is the config's choice.
+            return_dict: return an output object rather than a tuple; None is the config's choice.
+            attention_mask: (b, n), zero where a token must not be looked at.
+
+        Returns:
+            `feature_maps`, for each stage of `out_features` (b, hidden, h, w) without the class token and registers;
+            or all tokens (b, n, hidden) where `reshape_hidden_states` is False. `hidden_states` and `attentions` if
+            asked for; a tuple of these if `return_dict` is False.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        wanted = self.out_indices
+        stages = list(range(len(self.stage_names))) if hidden else wanted
+        _, kept, attentions, grid = self._encode(pixel_values, None, attention_mask, stages, attend)
+        output = BackboneOutput(
+            feature_maps=tuple(self._feature_map(kept[i], grid) for i in wanted),
+            hidden_states=tuple(kept[i] for i in stages) if hidden else None,
+            attentions=attentions,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+    def _feature_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.config.apply_layernorm:
+            tokens = self.layernorm(tokens)
+        if not self.config.reshape_hidden_states:
+            return tokens
+        patches = tokens[:, -grid[0] * grid[1] :]  # (b, h·w, hidden)
+        return patches.transpose(1, 2).reshape(len(tokens), -1, *grid)  # (b, hidden, h, w)
