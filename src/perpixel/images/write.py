@@ -23,7 +23,7 @@ from perpixel.images.colour import is_srgb, profile_space
 from perpixel.images.decode import checked_array
 from perpixel.images.depth import Pixels, to_bits, to_float
 
-__all__ = ["FORMATS", "Format", "check_output", "write_bytes", "write_image"]
+__all__ = ["FORMATS", "Format", "check_output", "write_bytes", "write_image", "write_plane"]
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,30 @@ def write_image(
             goal.write_bytes(data)
 
     _replace(path, write)
+    return path
+
+
+def write_plane(path: str | os.PathLike[str], values: NDArray[np.float32]) -> Path:
+    """Write numbers of any range, such as depth, as they are; NaN and infinity too.
+
+    Args:
+        path: .tiff or .exr (one channel "Y" of 32 bits); its folder must exist.
+        values: (h, w) float32.
+
+    Returns:
+        the path.
+
+    Raises:
+        InputError: another suffix.
+        OutputError: the file cannot be written there.
+        MissingDependencyError: EXR without the extra `exr`.
+    """
+    path = Path(path)
+    form = check_output(path, bits=32)
+    if form.name == "EXR":
+        _replace(path, _exr_writer(values, 32))
+    else:
+        write_bytes(path, _tiff(values, None))
     return path
 
 
