@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     from perpixel.images.read import read_photo as read_photo
     from perpixel.images.read import read_trimap as read_trimap
     from perpixel.models.auto import AutoImageProcessor as AutoImageProcessor
+    from perpixel.models.depth_anything.config import DepthAnythingConfig as DepthAnythingConfig
+    from perpixel.models.depth_anything.model import DepthAnythingForDepthEstimation as DepthAnythingForDepthEstimation
+    from perpixel.models.dpt.config import DPTConfig as DPTConfig
+    from perpixel.models.dpt.model import DPTForDepthEstimation as DPTForDepthEstimation
+    from perpixel.models.dpt.model import DPTForSemanticSegmentation as DPTForSemanticSegmentation
+    from perpixel.models.dpt.model import DPTModel as DPTModel
     from perpixel.models.mask2former.config import Mask2FormerConfig as Mask2FormerConfig
     from perpixel.models.mask2former.model import (
         Mask2FormerForUniversalSegmentation as Mask2FormerForUniversalSegmentation,
@@ -58,11 +64,16 @@ if TYPE_CHECKING:
     from perpixel.models.outputs import BackboneOutput as BackboneOutput
     from perpixel.models.outputs import BaseModelOutput as BaseModelOutput
     from perpixel.models.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
+    from perpixel.models.outputs import (
+        BaseModelOutputWithPoolingAndIntermediateActivations as BaseModelOutputWithPoolingAndIntermediateActivations,
+    )
+    from perpixel.models.outputs import DepthEstimatorOutput as DepthEstimatorOutput
     from perpixel.models.outputs import ImageMattingOutput as ImageMattingOutput
     from perpixel.models.outputs import (
         Mask2FormerForUniversalSegmentationOutput as Mask2FormerForUniversalSegmentationOutput,
     )
     from perpixel.models.outputs import Mask2FormerModelOutput as Mask2FormerModelOutput
+    from perpixel.models.outputs import SemanticSegmenterOutput as SemanticSegmenterOutput
     from perpixel.models.vitmatte.config import VitMatteConfig as VitMatteConfig
     from perpixel.models.vitmatte.model import VitMatteForImageMatting as VitMatteForImageMatting
     from perpixel.models.vitmatte.processor import VitMatteImageProcessor as VitMatteImageProcessor
@@ -82,9 +93,17 @@ _HOMES = {
     "BackboneOutput": "perpixel.models.outputs",
     "BaseModelOutput": "perpixel.models.outputs",
     "BaseModelOutputWithPooling": "perpixel.models.outputs",
+    "BaseModelOutputWithPoolingAndIntermediateActivations": "perpixel.models.outputs",
     "CheckpointError": "perpixel.errors",
     "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",
+    "DPTConfig": "perpixel.models.dpt.config",
+    "DPTForDepthEstimation": "perpixel.models.dpt.model",
+    "DPTForSemanticSegmentation": "perpixel.models.dpt.model",
+    "DPTModel": "perpixel.models.dpt.model",
+    "DepthAnythingConfig": "perpixel.models.depth_anything.config",
+    "DepthAnythingForDepthEstimation": "perpixel.models.depth_anything.model",
+    "DepthEstimatorOutput": "perpixel.models.outputs",
     "DepthMap": "perpixel.results",
     "Dinov2Backbone": "perpixel.backbones.dinov2",
     "Dinov2Config": "perpixel.backbones.dinov2",
@@ -112,6 +131,7 @@ _HOMES = {
     "ResNetModel": "perpixel.backbones.resnet",
     "Segment": "perpixel.results",
     "Segments": "perpixel.results",
+    "SemanticSegmenterOutput": "perpixel.models.outputs",
     "SwinBackbone": "perpixel.backbones.swin",
     "SwinConfig": "perpixel.backbones.swin",
     "SwinModel": "perpixel.backbones.swin",

@@ -73,7 +73,7 @@ class DepthAnythingConfig(Config):
         found = resolve_backbone(self, default_backbone)
         if getattr(found, "reshape_hidden_states", False):
             found = copy.copy(found)
-            found.reshape_hidden_states = False  # type: ignore[attr-defined]
+            found.reshape_hidden_states = False
         self.backbone_config = found
         if self.max_depth is not None and self.max_depth <= 0:
             raise ConfigError(f"max_depth is {self.max_depth}: it has to be above 0, in metres")

@@ -178,7 +178,7 @@ class DPTConfig(LabelledConfig):
         found = resolve_backbone(self, default_hybrid_backbone)
         if getattr(found, "reshape_hidden_states", False):
             found = copy.copy(found)
-            found.reshape_hidden_states = False  # type: ignore[attr-defined]
+            found.reshape_hidden_states = False
         return found
 
     def _check_vit(self) -> None:
