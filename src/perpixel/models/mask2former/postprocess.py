@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Rounding differs between a bound and the value that it bounds; whatever is this close is looked at.
 SLACK = 2e-6
+# The same for probabilities near 0, where only their ratio counts.
+RELATIVE_SLACK = 1e-4
 # A query that cannot move any score of a tile by more than this counts with its middle there.
 NEGLIGIBLE = 1e-8
 
@@ -197,7 +199,7 @@ def _compete(
     winner = torch.zeros(tiles.height, tiles.width, dtype=torch.int32, device=device)
     full, mixed = tiles.low >= least, (tiles.low < least) & ~(tiles.high < least)  # (n, rows, columns)
     bottom, top = _sigmoid(tiles.low) * scores[:, None, None], _sigmoid(tiles.high) * scores[:, None, None]
-    rivals = ~(top < bottom.max(0, initial=0) - SLACK)
+    rivals = ~(top * (1 + RELATIVE_SLACK) < bottom.max(0, initial=0))
     won, own = np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
     whole = (full * tiles.areas).sum((1, 2))
     factors = torch.from_numpy(scores).to(device)[:, None, None]
@@ -215,7 +217,7 @@ def _compete(
         logits = tiles.values(needed, i, j)  # (m, rows, columns)
         reached = logits >= least
         partial = mixed[needed, i, j]
-        whole[needed] += np.where(partial, reached.sum((1, 2)).cpu().numpy(), 0)
+        whole[needed] += np.where(partial, reached.sum((1, 2), dtype=torch.int32).cpu().numpy(), 0)
         if alone and not mixed[candidates[0], i, j]:
             continue
         if alone:
@@ -330,7 +332,7 @@ def _confidence(tiles: MaskTiles, above: float) -> tuple[npt.NDArray[np.float64]
         masks = np.flatnonzero(touched[:, i, j])
         logits = tiles.values(masks, i, j).flatten(1)  # (m, rows · columns)
         inside = logits > above
-        count[masks] += inside.sum(1).cpu().numpy()
+        count[masks] += inside.sum(1, dtype=torch.int32).cpu().numpy()
         total[masks] += logits.sigmoid_().mul_(inside).sum(1).cpu().numpy()
     return total / np.maximum(count, 1), count
 
