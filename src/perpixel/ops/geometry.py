@@ -30,7 +30,7 @@ Bool = npt.NDArray[np.bool_]
 EDGE_REACH = 1e-3
 
 # The numbers of the glTF 2.0 specification, sections 3.6.2.2 and 3.7.2.1, and of its binary form, section 4.4.
-_FLOAT, _UNSIGNED_SHORT, _ARRAY_BUFFER, _POINTS = 5126, 5123, 34962, 0
+_FLOAT, _ARRAY_BUFFER, _POINTS = 5126, 34962, 0
 _GLTF_MAGIC, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 
 
@@ -150,7 +150,8 @@ def ply_bytes(points: Float, colours: Bytes | None = None, comment: str | None =
 def glb_bytes(points: Float, colours: Bytes | None = None) -> bytes:
     """Points as binary glTF 2.0 (Khronos), one mesh of mode POINTS with a material that needs no light.
 
-    glTF's vertex colours are in linear light, so they are stored as 16 bits a channel to keep all 256 steps.
+    glTF's vertex colours are in linear light, where 8 bits would lose the dark ones. They are stored as floats: 16 bits
+    would do and are smaller, but some readers (trimesh 5.2) take those for 8 bits.
 
     Args:
         points: (n, 3) float32, x right, y up, z towards the viewer; at least one.
@@ -177,21 +178,10 @@ def glb_bytes(points: Float, colours: Bytes | None = None) -> bytes:
     ]
     attributes = {"POSITION": 0}
     if colours is not None:
-        table = np.rint(srgb_to_linear(np.arange(256) / 255) * 65535).astype("<u2")
-        # Four channels, because each vertex must begin at a multiple of 4 bytes (section 3.6.2.4).
-        shades = np.full((len(points), 4), 65535, "<u2")
-        shades[:, :3] = table[colours]
-        blobs.append(shades.tobytes())
+        table = srgb_to_linear(np.arange(256) / 255).astype("<f4")
+        blobs.append(table[colours].tobytes())
         attributes["COLOR_0"] = 1
-        accessors.append(
-            {
-                "bufferView": 1,
-                "componentType": _UNSIGNED_SHORT,
-                "normalized": True,
-                "count": len(points),
-                "type": "VEC4",
-            }
-        )
+        accessors.append({"bufferView": 1, "componentType": _FLOAT, "count": len(points), "type": "VEC3"})
     starts = np.cumsum([0, *(len(blob) for blob in blobs)]).tolist()
     document = {
         "asset": {"version": "2.0", "generator": "perpixel"},
@@ -210,7 +200,7 @@ def glb_bytes(points: Float, colours: Bytes | None = None) -> bytes:
     }
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    body = b"".join(blobs)  # floats and pairs of shorts: a multiple of 4 bytes already
+    body = b"".join(blobs)  # floats: a multiple of 4 bytes already
     length = 12 + 8 + len(text) + 8 + len(body)
     return b"".join(
         [
