@@ -16,6 +16,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from perpixel.allocator import tune_allocator as tune_allocator
     from perpixel.backbones import AutoBackbone as AutoBackbone
+    from perpixel.backbones.bit import BitBackbone as BitBackbone
+    from perpixel.backbones.bit import BitConfig as BitConfig
+    from perpixel.backbones.bit import BitModel as BitModel
     from perpixel.backbones.dinov2 import Dinov2Backbone as Dinov2Backbone
     from perpixel.backbones.dinov2 import Dinov2Config as Dinov2Config
     from perpixel.backbones.dinov2 import Dinov2Model as Dinov2Model
@@ -94,6 +97,9 @@ _HOMES = {
     "BaseModelOutput": "perpixel.models.outputs",
     "BaseModelOutputWithPooling": "perpixel.models.outputs",
     "BaseModelOutputWithPoolingAndIntermediateActivations": "perpixel.models.outputs",
+    "BitBackbone": "perpixel.backbones.bit",
+    "BitConfig": "perpixel.backbones.bit",
+    "BitModel": "perpixel.backbones.bit",
     "CheckpointError": "perpixel.errors",
     "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",

@@ -1,0 +1,452 @@
+"""BiT ("Big Transfer"): ResNets with group norms and standardised weights, also the first part of hybrid transformers.
+
+"Big Transfer (BiT): General Visual Representation Learning", Kolesnikov et al., 2019, arXiv 1912.11370, section 3.1;
+the weights are standardised as in "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization",
+Qiao et al., 2019, arXiv 1903.10520. Parameter names are those of the Hugging Face checkpoints (google/bit-50).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.errors import ConfigError, InputError
+from perpixel.layers.activation import activation
+from perpixel.layers.drop_path import drop_path
+from perpixel.models.base import Model
+from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+
+# How much narrower the middle of a layer is than its ends.
+REDUCTION = 4
+# Every width is a multiple of it.
+DIVISOR = 8
+# The stem divides the size by it.
+STEM_STRIDE = 4
+# Of the standardisation of weights.
+EPS = 1e-8
+
+
+@dataclass
+class BitConfig(BackboneConfig):
+    """The shape of a BiT. The defaults are those of google/bit-50.
+
+    Args:
+        num_channels: channels of the input.
+        embedding_size: channels after the stem.
+        hidden_sizes: channels of each stage, before `width_factor`.
+        depths: layers of each stage.
+        layer_type: "preactivation" norms before each convolution (ResNet v2), as BiT does; "bottleneck" after it
+            (ResNet v1.5), as the hybrids of ViT and DPT do.
+        hidden_act: activation after the norms.
+        global_padding: None pads convolutions with the same number of zeros on both sides; "same", in any case of
+            letters, as TensorFlow does, where the right and the lower side may have one more.
+        num_groups: groups of the group norms; they have to divide every width.
+        drop_path_rate: stochastic depth of the last layer; it grows linearly from 0.
+        embedding_dynamic_padding: pad the stem's pooling as TensorFlow does. Without it, a `global_padding` of "same"
+            leaves the pooling without padding.
+        output_stride: where the map is this much smaller than the image, later stages keep its size; those of type
+            "bottleneck" dilate their convolutions instead.
+        width_factor: how much wider every stage is than `hidden_sizes`.
+
+    Example:
+        >>> config = BitConfig(depths=[3, 4, 9], hidden_sizes=[256, 512, 1024], layer_type="bottleneck")
+        >>> config.stage_names, config.out_features
+        (['stem', 'stage1', 'stage2', 'stage3'], ['stage3'])
+    """
+
+    model_type: ClassVar[str] = "bit"
+
+    num_channels: int = 3
+    embedding_size: int = 64
+    hidden_sizes: list[int] = field(default_factory=lambda: [256, 512, 1024, 2048])
+    depths: list[int] = field(default_factory=lambda: [3, 4, 6, 3])
+    layer_type: Literal["preactivation", "bottleneck"] = "preactivation"
+    hidden_act: str = "relu"
+    global_padding: str | None = None
+    num_groups: int = 32
+    drop_path_rate: float = 0.0
+    embedding_dynamic_padding: bool = False
+    output_stride: int = 32
+    width_factor: int = 1
+
+    def __post_init__(self) -> None:
+        # The hybrid's configurations name three depths and leave four widths: what is too much stands for nothing.
+        if not self.depths or len(self.depths) > len(self.hidden_sizes) or min(self.depths) < 1:
+            raise ConfigError(
+                f"depths is {list(self.depths)} and hidden_sizes is {list(self.hidden_sizes)}: "
+                "both need one positive number for each stage"
+            )
+        if self.global_padding is not None:
+            given, self.global_padding = self.global_padding, self.global_padding.upper()
+            if self.global_padding != "SAME":
+                raise ConfigError(
+                    f"global_padding is {given!r}: use 'same' or None; without padding a layer's map would be smaller "
+                    "than that of its shortcut"
+                )
+        if not 0 <= self.drop_path_rate < 1:
+            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        numbers = {name: getattr(self, name) for name in ("num_channels", "embedding_size", "num_groups")}
+        numbers |= {"width_factor": self.width_factor, "output_stride": self.output_stride}
+        for name, value in numbers.items():
+            if value < 1:
+                raise ConfigError(f"{name} is {value}: it has to be at least 1")
+        for width in (self.embedding_size, *self.widths, *map(narrow, self.widths)):
+            if width % self.num_groups:
+                raise ConfigError(
+                    f"num_groups is {self.num_groups} but a norm has {width} channels: it must divide them"
+                )
+        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, len(self.depths) + 1))]
+        super().__post_init__()
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each stage."""
+        return [_divisible(size * self.width_factor) for size in self.hidden_sizes[: len(self.depths)]]
+
+
+def _divisible(width: float) -> int:
+    """Round to a multiple of `DIVISOR`, and never down by more than a tenth."""
+    rounded = max(DIVISOR, int(width + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return rounded + DIVISOR if rounded < 0.9 * width else rounded
+
+
+def narrow(width: int) -> int:
+    """Channels in the middle of a layer with `width` channels at its ends."""
+    return _divisible(width / REDUCTION)
+
+
+def _activation(config: BitConfig) -> Callable[[Tensor], Tensor]:
+    # In place: nobody else has a norm's result, and its gradient does not need it.
+    return partial(functional.relu, inplace=True) if config.hidden_act == "relu" else activation(config.hidden_act)
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """Zeros before and after an axis of `size` for TensorFlow's "same": the result has ⌈size / stride⌉ elements.
+
+    Example:
+        >>> same_padding(8, kernel=7, stride=2), same_padding(9, kernel=7, stride=2)
+        ((2, 3), (3, 3))
+    """
+    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+class BitConv(nn.Conv2d):
+    """A convolution whose weights have mean 0 and variance 1 for each output channel (arXiv 1903.10520, section 3)."""
+
+    def __init__(
+        self, config: BitConfig, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, dilation: int = 1
+    ) -> None:
+        padding = (stride - 1 + dilation * (kernel - 1)) // 2
+        super().__init__(inputs, outputs, kernel, stride, padding, dilation, bias=False)
+        self.same = config.global_padding == "SAME"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) → (b, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        # A layer norm over each row does it in one pass; the weights' rows are a view.
+        rows = self.weight.flatten(1)
+        weight = functional.layer_norm(rows, (rows.shape[1],), eps=EPS).view_as(self.weight)
+        padding: tuple[int, ...] = self.padding  # type: ignore[assignment]
+        if self.same:
+            (top, bottom), (left, right) = (
+                same_padding(x.shape[2 + axis], self.kernel_size[axis], self.stride[axis], self.dilation[axis])
+                for axis in (0, 1)
+            )
+            padding = (top, left)
+            if (top, left) != (bottom, right):  # only this needs a copy of the map
+                x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
+        return functional.conv2d(x, weight, None, self.stride, padding, self.dilation)
+
+
+class BitGroupNorm(nn.GroupNorm):
+    """A group norm and an activation."""
+
+    def __init__(self, config: BitConfig, channels: int, activate: bool = True) -> None:
+        super().__init__(config.num_groups, channels)
+        self.activate = _activation(config) if activate else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) → the same shape."""
+        x = super().forward(x)
+        return x if self.activate is None else self.activate(x)
+
+
+class BitEmbeddings(nn.Module):
+    """The stem: a 7×7 convolution and a pooling, each of which halves the map."""
+
+    def __init__(self, config: BitConfig) -> None:
+        super().__init__()
+        self.channels = config.num_channels
+        self.convolution = BitConv(config, config.num_channels, config.embedding_size, kernel=7, stride=2)
+        self.norm = BitGroupNorm(config, config.embedding_size) if config.layer_type == "bottleneck" else None
+        self.same = config.global_padding == "SAME"
+        self.dynamic = config.embedding_dynamic_padding
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(b, c, H, W) → (b, embedding, h, w): ⌈H/4⌉ with one kind of padding; with both one more, without one less."""
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.channels or 0 in pixel_values.shape:
+            raise InputError(f"pixel_values is {tuple(pixel_values.shape)}: it has to be (b, {self.channels}, H, W)")
+        height, width = pixel_values.shape[2:]
+        if self.same and not self.dynamic and min(height, width) < 5:
+            raise InputError(
+                f"pixel_values is {width}×{height} (width×height): this stem does not pad its pooling and needs at "
+                "least 5×5, enlarge the image"
+            )
+        x = self.convolution(pixel_values.to(self.convolution.weight.dtype))
+        # The zeros go in before the norm, which makes its bias of them: so the checkpoints were trained.
+        if not self.same:
+            x = functional.pad(x, (1, 1, 1, 1))
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.dynamic:
+            rows, columns = (same_padding(size, kernel=3, stride=2) for size in x.shape[2:])
+            x = functional.pad(x, (*columns, *rows))
+        return functional.max_pool2d(x, kernel_size=3, stride=2)
+
+
+class BitDownsampleConv(nn.Module):
+    """What a stage's first layer has in place of a plain shortcut."""
+
+    def __init__(self, config: BitConfig, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv = BitConv(config, inputs, outputs, stride=stride)
+        after = config.layer_type == "bottleneck"
+        self.norm = BitGroupNorm(config, outputs, activate=False) if after else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) → (b, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x)
+
+
+class BitPreActivationBottleneckLayer(nn.Module):
+    """Three convolutions, each after its norm ("Identity Mappings in Deep Residual Networks", arXiv 1603.05027)."""
+
+    def __init__(
+        self, config: BitConfig, inputs: int, outputs: int, stride: int, dilation: int, first: bool, drop_rate: float
+    ) -> None:
+        super().__init__()
+        middle = narrow(outputs)
+        self.downsample = BitDownsampleConv(config, inputs, outputs, stride) if first else None
+        self.norm1 = BitGroupNorm(config, inputs)
+        self.conv1 = BitConv(config, inputs, middle)
+        self.norm2 = BitGroupNorm(config, middle)
+        # Not dilated, whatever `dilation` is: so does transformers, whose weights these are.
+        self.conv2 = BitConv(config, middle, middle, kernel=3, stride=stride)
+        self.norm3 = BitGroupNorm(config, middle)
+        self.conv3 = BitConv(config, middle, outputs)
+        self.drop_rate = drop_rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) → (b, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        normed = self.norm1(x)
+        shortcut = x if self.downsample is None else self.downsample(normed)
+        change = self.conv3(self.norm3(self.conv2(self.norm2(self.conv1(normed)))))
+        change = drop_path(change, self.drop_rate, self.training)
+        change += shortcut
+        return change
+
+
+class BitBottleneckLayer(nn.Module):
+    """Three convolutions, each before its norm (arXiv 1512.03385, figure 5)."""
+
+    def __init__(
+        self, config: BitConfig, inputs: int, outputs: int, stride: int, dilation: int, first: bool, drop_rate: float
+    ) -> None:
+        super().__init__()
+        middle = narrow(outputs)
+        self.downsample = BitDownsampleConv(config, inputs, outputs, stride) if first else None
+        self.conv1 = BitConv(config, inputs, middle)
+        self.norm1 = BitGroupNorm(config, middle)
+        self.conv2 = BitConv(config, middle, middle, kernel=3, stride=stride, dilation=dilation)
+        self.norm2 = BitGroupNorm(config, middle)
+        self.conv3 = BitConv(config, middle, outputs)
+        self.norm3 = BitGroupNorm(config, outputs, activate=False)
+        self.activation = _activation(config)
+        self.drop_rate = drop_rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) → (b, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        change = self.norm2(self.conv2(self.norm1(self.conv1(x))))
+        change = drop_path(self.norm3(self.conv3(change)), self.drop_rate, self.training)
+        change += shortcut
+        return self.activation(change)
+
+
+class BitStage(nn.Module):
+    """The layers of one resolution; the first one changes it."""
+
+    def __init__(self, config: BitConfig, index: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        layer = BitBottleneckLayer if config.layer_type == "bottleneck" else BitPreActivationBottleneckLayer
+        inputs, outputs = [config.embedding_size, *config.widths][index : index + 2]
+        before, last = sum(config.depths[:index]), max(sum(config.depths) - 1, 1)
+        self.layers = nn.Sequential()
+        for i in range(config.depths[index]):
+            self.layers.append(
+                layer(
+                    config,
+                    outputs if i else inputs,
+                    outputs,
+                    stride=1 if i else stride,
+                    # The first layer still sees the neighbours of the stage before.
+                    dilation=dilation if i else min(2, max(1, dilation // 2)),
+                    first=i == 0,
+                    drop_rate=config.drop_path_rate * (before + i) / last,
+                )
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) → (b, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        out: Tensor = self.layers(x)
+        return out
+
+
+class BitEncoder(nn.Module):
+    """The stages, one after another."""
+
+    def __init__(self, config: BitConfig) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        total, dilation = STEM_STRIDE, 1
+        for i in range(len(config.depths)):
+            stride = 2 if i else 1
+            if total >= config.output_stride:
+                dilation, stride = dilation * stride, 1
+            self.stages.append(BitStage(config, i, stride, dilation))
+            total *= stride
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the given map and that of every stage."""
+        maps = [x]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return tuple(maps)
+
+
+class BitPreTrainedModel(Model):
+    """What the model and the backbone have in common: the config and the initial weights."""
+
+    config_class = BitConfig
+    config: BitConfig
+    base_model_prefix = "bit"
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # As ResNets start, arXiv 1502.01852; the scale is lost in the standardisation.
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class BitModel(BitPreTrainedModel):
+    """BiT: pixels in, the last stage's map and its mean out.
+
+    Example:
+        >>> import torch
+        >>> config = BitConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_groups=4)
+        >>> output = BitModel(config).eval()(torch.zeros(1, 3, 33, 47))
+        >>> output.last_hidden_state.shape, output.pooler_output.shape
+        (torch.Size([1, 16, 5, 6]), torch.Size([1, 16, 1, 1]))
+    """
+
+    def __init__(self, config: BitConfig) -> None:
+        super().__init__(config)
+        self.embedder = BitEmbeddings(config)
+        self.encoder = BitEncoder(config)
+        self.norm = BitGroupNorm(config, config.widths[-1]) if config.layer_type == "preactivation" else None
+        self.pooler = nn.AdaptiveAvgPool2d((1, 1))
+        self.post_init()
+
+    def maps(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """The stem's and every stage's map of (b, c, H, W) pixels."""
+        maps: tuple[Tensor, ...] = self.encoder(self.embedder(pixel_values))
+        return maps
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encode (b, c, H, W) pixels of any size.
+
+        Returns:
+            `last_hidden_state` (b, c, h, w), normed in a "preactivation" BiT, `pooler_output` (b, c, 1, 1), and
+            `hidden_states`, the stem's and every stage's map, if asked for; a tuple of these if `return_dict` is False.
+
+        Raises:
+            InputError: the shape is wrong, or too small for a stem without padding.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        maps = self.maps(pixel_values)
+        last = maps[-1] if self.norm is None else self.norm(maps[-1])
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=last, pooler_output=self.pooler(last), hidden_states=maps if hidden else None
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+
+class BitBackbone(BitPreTrainedModel, Backbone):
+    """BiT as a backbone: a feature map of each stage that the config names, for any size.
+
+    Example:
+        >>> import torch
+        >>> config = BitConfig(
+        ...     embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_groups=4, out_indices=[1, 2],
+        ...     layer_type="bottleneck", global_padding="same", embedding_dynamic_padding=True,
+        ... )
+        >>> [tuple(part.shape) for part in BitBackbone(config).eval()(torch.zeros(1, 3, 33, 47)).feature_maps]
+        [(1, 8, 9, 12), (1, 16, 5, 6)]
+    """
+
+    has_attentions = False
+    _keys_to_ignore_on_load_unexpected = (r"^classifier\.",)
+    _prefixes_in_larger_models = (
+        "dpt.embeddings.backbone",
+        "embeddings.backbone",
+        *Backbone._prefixes_in_larger_models,
+    )
+
+    def __init__(self, config: BitConfig) -> None:
+        super().__init__(config)
+        self.bit = BitModel(config)
+        self.num_features = [config.embedding_size, *config.widths]
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BackboneOutput | tuple[Any, ...]:
+        """Encode (b, c, H, W) pixels of any size.
+
+        Args:
+            pixel_values: the images.
+            output_hidden_states: return the map of every stage; None is the config's choice.
+            output_attentions: every backbone takes it; there are none here.
+            return_dict: return an output object rather than a tuple; None is the config's choice.
+
+        Returns:
+            `feature_maps`, one (b, c, h, w) a stage of `out_features`; `hidden_states`, the stem's and every stage's
+            map, if asked for.
+
+        Raises:
+            InputError: the shape is wrong, or too small for a stem without padding.
+        """
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        maps = self.bit.maps(pixel_values)
+        output = BackboneOutput(
+            feature_maps=tuple(maps[self.stage_names.index(name)] for name in self.out_features),
+            hidden_states=maps if hidden else None,
+        )
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
