@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from perpixel.backbones.base import Backbone, BackboneConfig
 from perpixel.errors import ConfigError, InputError
@@ -111,7 +113,8 @@ class ResNetLayer(nn.Module):
 
     def __init__(self, config: ResNetConfig, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        relu = activation("relu")
+        # In place, as the sum in `forward`: nobody else has these maps, and no gradient needs what they were.
+        relu = partial(functional.relu, inplace=True)
         self.shortcut: nn.Module | None = None
         if inputs != outputs or stride != 1:
             self.shortcut = ResNetConvLayer(inputs, outputs, kernel=1, stride=stride, activate=None)
@@ -132,7 +135,9 @@ class ResNetLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, inputs, h, w) → (b, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
-        return self.activation(self.layer(x) + (x if self.shortcut is None else self.shortcut(x)))
+        change = self.layer(x)
+        change += x if self.shortcut is None else self.shortcut(x)
+        return self.activation(change)
 
 
 class ResNetStage(nn.Module):

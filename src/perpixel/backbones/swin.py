@@ -6,7 +6,7 @@ section 3. Parameter names are those of the Hugging Face checkpoints (microsoft/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.backbones.base import Backbone
+from perpixel.backbones.swin_config import SwinConfig as SwinConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
@@ -22,100 +23,8 @@ from perpixel.layers.windows import relative_position_bias, shift_mask, window_p
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
 
-
-@dataclass
-class SwinConfig(BackboneConfig):
-    """The shape of a Swin transformer. The defaults are those of microsoft/swin-tiny-patch4-window7-224.
-
-    Args:
-        image_size: the side, or (height, width), in pixels that absolute position embeddings are made for.
-        patch_size: the side, or (height, width), of a patch in pixels.
-        num_channels: channels of the input.
-        embed_dim: width of the tokens of the first stage; every further stage doubles it.
-        depths: blocks of each stage.
-        num_heads: attention heads of each stage; they have to divide its width.
-        window_size: side of a window in tokens.
-        mlp_ratio: width inside the feed-forward part, as a multiple of the tokens'.
-        qkv_bias: whether query, key and value have biases.
-        hidden_dropout_prob: dropout of embeddings and of what each part of a block adds.
-        attention_probs_dropout_prob: dropout of the attention weights.
-        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        hidden_act: activation of the feed-forward parts.
-        use_absolute_embeddings: whether a position embedding is added to the patches.
-        initializer_range: standard deviation of the random initial weights.
-        layer_norm_eps: epsilon of the layer norms in the blocks and of the last one.
-        encoder_stride: upsampling of the masked-image decoder; kept for the file's sake.
-
-    Example:
-        >>> config = SwinConfig(out_indices=[1, 4])
-        >>> config.out_features, config.hidden_size, config.num_layers
-        (['stage1', 'stage4'], 768, 4)
-    """
-
-    model_type: ClassVar[str] = "swin"
-
-    image_size: int | list[int] = 224
-    patch_size: int | list[int] = 4
-    num_channels: int = 3
-    embed_dim: int = 96
-    depths: list[int] = field(default_factory=lambda: [2, 2, 6, 2])
-    num_heads: list[int] = field(default_factory=lambda: [3, 6, 12, 24])
-    window_size: int = 7
-    mlp_ratio: float = 4.0
-    qkv_bias: bool = True
-    hidden_dropout_prob: float = 0.0
-    attention_probs_dropout_prob: float = 0.0
-    drop_path_rate: float = 0.1
-    hidden_act: str = "gelu"
-    use_absolute_embeddings: bool = False
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-5
-    encoder_stride: int = 32
-    num_layers: int = field(init=False, repr=False)
-    hidden_size: int = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not self.depths or len(self.depths) != len(self.num_heads) or min(self.depths) < 1:
-            raise ConfigError(
-                f"depths is {list(self.depths)} and num_heads is {list(self.num_heads)}: "
-                "both need one positive number for each stage"
-            )
-        for width, heads in zip(self.widths, self.num_heads, strict=True):
-            if heads < 1 or width % heads:
-                raise ConfigError(f"num_heads has {heads} for a stage {width} wide: the heads must divide the width")
-        if self.window_size < 1:
-            raise ConfigError(f"window_size is {self.window_size}: it has to be at least 1")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
-        if not all(self.grid):
-            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
-        self.num_layers = len(self.depths)
-        self.hidden_size = self.widths[-1]
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_layers + 1))]
-        super().__post_init__()
-
-    @property
-    def widths(self) -> list[int]:
-        """Width of the tokens in each stage."""
-        return [self.embed_dim * 2**i for i in range(len(self.depths))]
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return _pair(self.patch_size, "patch_size")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the absolute position embeddings."""
-        height, width = _pair(self.image_size, "image_size")
-        return height // self.patch[0], width // self.patch[1]
-
-
-def _pair(value: int | list[int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or min(pair) < 1:
-        raise ConfigError(f"{name} is {value}: give one positive number or [height, width]")
-    return pair[0], pair[1]
+# Tokens that go through a feed-forward part at once at inference.
+MLP_TOKENS = 8192
 
 
 @dataclass(eq=False)
@@ -266,7 +175,8 @@ class SwinSelfAttention(nn.Module):
         bias = relative_position_bias(self.relative_position_bias_table, round(tokens.shape[1] ** 0.5))[None]
         if mask is not None:
             bias = bias + mask[:, None]  # (windows, heads, n, n)
-            bias = bias.repeat(len(tokens) // len(mask), 1, 1, 1)  # (b · windows, heads, n, n)
+            batch = len(tokens) // len(mask)
+            bias = bias.expand(batch, *bias.shape).flatten(0, 1)  # (b · windows, heads, n, n)
         dropout = self.dropout if self.training else 0.0
         if not output_attentions:
             mixed = functional.scaled_dot_product_attention(query, key, value, bias, dropout)
@@ -329,8 +239,16 @@ class SwinLayer(nn.Module):
         if shift:
             x = x.roll((shift, shift), (1, 2))
         tokens = tokens + drop_path(self.dropout(x[:, :h, :w]), self.drop_rate, self.training)
-        x = self.output(self.activation(self.intermediate(self.layernorm_after(tokens))))
-        return tokens + drop_path(self.dropout(x), self.drop_rate, self.training), weights
+        if torch.is_grad_enabled() or self.training:
+            return tokens + drop_path(self.dropout(self._mlp(tokens)), self.drop_rate, self.training), weights
+        # In bands and in place: inside, the tokens are four times as wide.
+        for band in torch.split(tokens, max(1, MLP_TOKENS // (len(tokens) * w)), dim=1):
+            band += self._mlp(band)
+        return tokens, weights
+
+    def _mlp(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.output(self.activation(self.intermediate(self.layernorm_after(tokens))))
+        return x
 
 
 class SwinStage(nn.Module):

@@ -16,8 +16,8 @@ _LISTED = 10
 def fit_prefix(state: Mapping[str, Tensor], own: Iterable[str], prefix: str) -> dict[str, Tensor]:
     """Add or take away the name under which larger models hold this one ("vit" in a classifier).
 
-    Where it is taken away, the larger model's other parts are left out. It stays where the checkpoint also has names
-    of this model: transformers writes a Swin backbone so, with one part that nobody needs under "swin".
+    Where it is taken away, the larger model's other parts are left out, unless names of this model are among them:
+    transformers writes a Swin backbone with some parts under "swin" and some not.
 
     Args:
         state: the checkpoint's tensors.
@@ -27,8 +27,10 @@ def fit_prefix(state: Mapping[str, Tensor], own: Iterable[str], prefix: str) -> 
     known, prefix = set(own), f"{prefix}."
     ours = any(key.startswith(prefix) for key in known)
     theirs = any(key.startswith(prefix) for key in state)
-    if prefix == "." or ours == theirs or (theirs and not known.isdisjoint(state)):
+    if prefix == "." or ours == theirs:
         return dict(state)
+    if theirs and not known.isdisjoint(state):
+        return {bare if (bare := k.removeprefix(prefix)) in known else k: tensor for k, tensor in state.items()}
     if theirs:
         return {k.removeprefix(prefix): tensor for k, tensor in state.items() if k.startswith(prefix)}
     return {prefix + key if prefix + key in known else key: tensor for key, tensor in state.items()}
