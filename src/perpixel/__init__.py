@@ -16,6 +16,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from perpixel.allocator import tune_allocator as tune_allocator
     from perpixel.backbones import AutoBackbone as AutoBackbone
+    from perpixel.backbones.beit import BeitBackbone as BeitBackbone
+    from perpixel.backbones.beit import BeitConfig as BeitConfig
+    from perpixel.backbones.beit import BeitModel as BeitModel
     from perpixel.backbones.bit import BitBackbone as BitBackbone
     from perpixel.backbones.bit import BitConfig as BitConfig
     from perpixel.backbones.bit import BitModel as BitModel
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
     from perpixel.models.dpt.model import DPTForDepthEstimation as DPTForDepthEstimation
     from perpixel.models.dpt.model import DPTForSemanticSegmentation as DPTForSemanticSegmentation
     from perpixel.models.dpt.model import DPTModel as DPTModel
+    from perpixel.models.dpt.processor import DPTFeatureExtractor as DPTFeatureExtractor
+    from perpixel.models.dpt.processor import DPTImageProcessor as DPTImageProcessor
     from perpixel.models.mask2former.config import Mask2FormerConfig as Mask2FormerConfig
     from perpixel.models.mask2former.model import (
         Mask2FormerForUniversalSegmentation as Mask2FormerForUniversalSegmentation,
@@ -97,6 +102,9 @@ _HOMES = {
     "BaseModelOutput": "perpixel.models.outputs",
     "BaseModelOutputWithPooling": "perpixel.models.outputs",
     "BaseModelOutputWithPoolingAndIntermediateActivations": "perpixel.models.outputs",
+    "BeitBackbone": "perpixel.backbones.beit",
+    "BeitConfig": "perpixel.backbones.beit",
+    "BeitModel": "perpixel.backbones.beit",
     "BitBackbone": "perpixel.backbones.bit",
     "BitConfig": "perpixel.backbones.bit",
     "BitModel": "perpixel.backbones.bit",
@@ -104,8 +112,10 @@ _HOMES = {
     "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",
     "DPTConfig": "perpixel.models.dpt.config",
+    "DPTFeatureExtractor": "perpixel.models.dpt.processor",
     "DPTForDepthEstimation": "perpixel.models.dpt.model",
     "DPTForSemanticSegmentation": "perpixel.models.dpt.model",
+    "DPTImageProcessor": "perpixel.models.dpt.processor",
     "DPTModel": "perpixel.models.dpt.model",
     "DepthAnythingConfig": "perpixel.models.depth_anything.config",
     "DepthAnythingForDepthEstimation": "perpixel.models.depth_anything.model",

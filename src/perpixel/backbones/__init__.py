@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # model_type: (module, config class, backbone class). Modules are imported when a row is used.
 BACKBONES: dict[str, tuple[str, str, str]] = {
+    "beit": ("perpixel.backbones.beit", "BeitConfig", "BeitBackbone"),
     "bit": ("perpixel.backbones.bit", "BitConfig", "BitBackbone"),
     "dinov2": ("perpixel.backbones.dinov2", "Dinov2Config", "Dinov2Backbone"),
     "dinov2_with_registers": (

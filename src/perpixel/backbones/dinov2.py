@@ -55,6 +55,9 @@ class Dinov2Shape(BackboneConfig):
             )
         if not 0 <= self.drop_path_rate < 1:
             raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        # Of these two, transformers refuses a file that has 1 instead of 1.0 and 4.0 instead of 4.
+        self.layerscale_value = float(self.layerscale_value)
+        self.mlp_ratio = int(self.mlp_ratio) if self.mlp_ratio == int(self.mlp_ratio) else self.mlp_ratio
         self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
         super().__post_init__()
         if not all(self.grid):
@@ -156,7 +159,7 @@ class Dinov2LayerScale(nn.Module):
 
     def __init__(self, width: int, value: float) -> None:
         super().__init__()
-        self.lambda1 = nn.Parameter(torch.full((width,), float(value)))
+        self.lambda1 = nn.Parameter(torch.full((width,), value))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Scale (…, width)."""

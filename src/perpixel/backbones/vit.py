@@ -126,7 +126,10 @@ class AttentionFields(Protocol):
     hidden_size: int
     num_attention_heads: int
     attention_probs_dropout_prob: float
-    qkv_bias: bool
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether query, key and value have biases."""
 
 
 class ViTPatchEmbeddings(nn.Module):
@@ -300,9 +303,15 @@ class LayerStack(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(
-        self, tokens: Tensor, keep: set[int], mask: Tensor | None = None, output_attentions: bool = False
+        self, tokens: Tensor, keep: set[int], mask: Any = None, output_attentions: bool = False
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None]:
         """Run the layers.
+
+        Args:
+            tokens: (b, n, hidden).
+            keep: the stages whose output is wanted; 0 is before the first layer.
+            mask: what each layer gets as its mask.
+            output_attentions: keep the attention weights.
 
         Returns:
             The last tokens; those after each stage in `keep` (0 is before the first layer); the attention weights
