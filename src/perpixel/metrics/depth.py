@@ -217,7 +217,10 @@ def silog(
     inverse: bool = False,
     farthest: float | None = None,
 ) -> float:
-    """100 times the standard deviation of the difference of natural logarithms; blind to a wrong scale. Arguments and errors as in `paired_depths`."""
+    """100 times the standard deviation of the difference of logarithms. Arguments and errors as in `paired_depths`.
+
+    A wrong scale of the whole depth does not change it.
+    """
     return depth_errors(pred, true, mask, align=align, inverse=inverse, farthest=farthest)["silog"]
 
 

@@ -259,8 +259,8 @@ def _disc(radius: float) -> Float:
 def _complete(out: Float, cover: Float) -> None:
     """Fill in, in place, what no layer has covered wholly."""
     if cover.min() < 1 and cover.max() > 0:
-        colours = out / np.maximum(cover, LEAST_COVER)[..., None]
-        out[:] = _filled(colours, np.where(cover > LEAST_COVER, cover, 0))
+        colours: Float = np.asarray(out / np.maximum(cover, LEAST_COVER)[..., None], np.float32)
+        out[:] = _filled(colours, cover * (cover > LEAST_COVER).astype(np.float32))
         cover[:] = 1
 
 
