@@ -1,13 +1,16 @@
 """Mask2Former in perpixel and in transformers, side by side: time and memory.
 
     python benchmarks/segmentation.py --part postprocess --sizes 1920x1080 4000x3000 --repeats 3
+    python benchmarks/segmentation.py --part model --sizes 384x384 1088x800 --repeats 3
 
 Both sides take turns in one process for the time: the ratio is transformers' median over ours, in seconds of the
 processor by default, because other work on the machine does not count in them (`--clock wall` for the other). Memory
 is the highest resident size of a process that does nothing else, less its size before the call.
 
-The queries are drawn: round blobs with rough edges, `--objects` of them confident, as many half sure, and the rest no
-object, as trained models give them; `--objects 100` makes every one of the 100 queries an object.
+The model has random weights, the same on both sides; the differences are the largest ones of the class and of the mask
+logits, relative to their standard deviations. The queries for the post-processing are drawn: round blobs with rough
+edges, `--objects` of them confident, as many half sure, and the rest no object, as trained models give them;
+`--objects 100` makes every one of the 100 queries an object.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import ctypes
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -108,6 +112,57 @@ def postprocess(arguments) -> None:
             )
 
 
+def models():
+    """Mask2Former with Swin-T for COCO's 133 classes, the same random weights on both sides."""
+    import transformers
+
+    import perpixel as px
+
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from parity.randomise import randomise
+
+    backbone = px.SwinConfig(depths=[2, 2, 6, 2], out_features=["stage1", "stage2", "stage3", "stage4"])
+    ours = px.Mask2FormerForUniversalSegmentation(px.Mask2FormerConfig(backbone, num_labels=133)).eval()
+    randomise(ours, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        ours.save_pretrained(folder)
+        theirs = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(folder).eval()
+    return {"transformers": theirs, "perpixel": ours}
+
+
+def model(arguments) -> None:
+    print("| size | transformers s | perpixel s | ratio | transformers MB | perpixel MB | memory | classes | masks |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    clock = CLOCKS[arguments.clock]
+    both = models()
+    for width, height in arguments.sizes:
+        pixels = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        seconds = {side: [] for side in both}
+        peaks, outputs = dict.fromkeys(both, 0), {}
+        for _ in range(arguments.repeats):
+            for side, network in both.items():
+                ctypes.CDLL(None).malloc_trim(0)
+                Path("/proc/self/clear_refs").write_text("5")
+                before = status("VmRSS")
+                start = clock()
+                with torch.inference_mode():
+                    outputs[side] = network(pixels)
+                seconds[side].append(clock() - start)
+                peaks[side] = max(peaks[side], status("VmHWM") - before)
+        ratio = statistics.median(a / b for a, b in zip(seconds["transformers"], seconds["perpixel"], strict=True))
+        theirs, ours = (statistics.median(found) for found in seconds.values())
+        differences = []
+        for name in ("class_queries_logits", "masks_queries_logits"):
+            expected, got = outputs["transformers"][name], outputs["perpixel"][name]
+            differences.append(float((expected - got).abs().max() / expected.std()))
+        their_peak, our_peak = (peak / 1e6 for peak in peaks.values())
+        print(
+            f"| {width}×{height} | {theirs:.2f} | {ours:.2f} | {ratio:.2f} | {their_peak:.0f} | {our_peak:.0f} | "
+            f"{our_peak / their_peak:.2f} | {differences[0]:.1e} | {differences[1]:.1e} |",
+            flush=True,
+        )
+
+
 def size(text: str) -> tuple[int, int]:
     width, height = text.split("x")
     return int(width), int(height)
@@ -115,7 +170,7 @@ def size(text: str) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=["postprocess"], default="postprocess")
+    parser.add_argument("--part", choices=["postprocess", "model"], default="postprocess")
     parser.add_argument("--sizes", nargs="+", type=size, default=[(1920, 1080), (4000, 3000)], metavar="WIDTHxHEIGHT")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--objects", type=int, default=15)
@@ -129,7 +184,7 @@ def main() -> None:
         alone(arguments.alone, arguments.kinds[0], *arguments.sizes[0], arguments.objects)
         return
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.repeats} repeats")
-    postprocess(arguments)
+    postprocess(arguments) if arguments.part == "postprocess" else model(arguments)
 
 
 if __name__ == "__main__":
