@@ -16,7 +16,6 @@ never photographed; it is filled in from around. All light is added up as linear
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -89,7 +88,7 @@ def bokeh(
             f"the aperture is {aperture}, and a percentage from 0 to {LARGEST_APERTURE:g} of the longer side is "
             "needed: 2 is a portrait lens"
         )
-    sharp = _focus_depth(near, focus)
+    sharp, pixel = _focus(near, focus)
     radius = aperture / 100 * max(height, width)
     if radius * max(abs(float(near.max()) - sharp), abs(float(near.min()) - sharp)) <= 0.5:
         return image.copy()
@@ -98,7 +97,7 @@ def bokeh(
         blurred = linear_to_srgb(_layered(srgb_to_linear(encoded), (near - sharp) * radius))
     else:
         cover, colours = np.asarray(alpha, np.float32), np.asarray(foreground, np.float32)
-        on_subject = not isinstance(focus, Sequence) or bool(cover[int(focus[1]), int(focus[0])] >= 0.5)
+        on_subject = pixel is None or bool(cover[pixel] >= 0.5)
         blurred = _with_subject(encoded, near, sharp, radius, cover, colours, on_subject)
     return to_bits(np.clip(blurred, 0, 1), 8 * image.dtype.itemsize)
 
@@ -107,6 +106,9 @@ def _with_subject(
     encoded: Float, near: Float, sharp: float, radius: float, alpha: Float, foreground: Float, on_subject: bool
 ) -> Float:
     """Blur the surroundings by themselves, and put the subject among their layers."""
+    place = 0.0
+    if not on_subject and (alpha >= 0.5).any():
+        place = (float(np.median(near[alpha >= 0.5])) - sharp) * radius
     rest: Float = np.asarray(1 - alpha, np.float32)
     reach = max(1, round(DEPTH_MARGIN * max(near.shape)))
     # The depth at the outline may be the subject's; what lies a little farther off has the background's for sure.
@@ -116,9 +118,6 @@ def _with_subject(
         clear = (~touched).astype(np.float32)
         near = np.where(touched, _filled(near[..., None], clear)[..., 0], near).astype(np.float32)
     signed = (near - sharp) * radius
-    place = 0.0
-    if not on_subject and (alpha >= 0.5).any():
-        place = float(np.median(signed[alpha >= 0.5]))
     # image = alpha · foreground + (1 − alpha) · surroundings, in the space that the matte was estimated in.
     behind = np.clip((encoded - alpha[..., None] * foreground) / np.maximum(rest, 0.05)[..., None], 0, 1)
     light = srgb_to_linear(behind)
@@ -288,12 +287,12 @@ def _filled(values: Float, weight: Float) -> Float:
     return np.asarray(enlarged + (values - enlarged) * weight[..., None], np.float32)
 
 
-def _focus_depth(near: Float, focus: Any) -> float:
-    """The normalised depth that is sharp."""
+def _focus(near: Float, focus: Any) -> tuple[float, tuple[int, int] | None]:
+    """The normalised depth that is sharp, and the pixel (row, column) that asked for it."""
     if np.ndim(focus) == 0:
         if not 0 <= float(focus) <= 1:
             raise InputError(f"the focus is {focus}: give a pixel (x, y), or a number from 0 (farthest) to 1 (nearest)")
-        return float(focus)
+        return float(focus), None
     if np.shape(focus) != (2,):
         raise InputError(f"the focus is {focus!r}: give a pixel (x, y), or a number from 0 (farthest) to 1 (nearest)")
     height, width = near.shape
@@ -302,7 +301,7 @@ def _focus_depth(near: Float, focus: Any) -> float:
         raise InputError(f"the focus ({x:g}, {y:g}) is outside the image, which is {width}×{height} (width×height)")
     row, column, reach = int(y), int(x), round(FOCUS_REACH * max(height, width))
     around = near[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
-    return float(np.median(around))
+    return float(np.median(around)), (row, column)
 
 
 def _checked(
