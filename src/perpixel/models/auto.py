@@ -12,6 +12,8 @@ from perpixel.models.processing import PROCESSOR_NAME, ImageProcessor, Source, l
 IMAGE_PROCESSORS: dict[str, tuple[str, str]] = {
     "VitMatteImageProcessor": ("perpixel.models.vitmatte.processor", "VitMatteImageProcessor"),
     "Mask2FormerImageProcessor": ("perpixel.models.mask2former.processor", "Mask2FormerImageProcessor"),
+    # Depth Anything's checkpoints name it too.
+    "DPTImageProcessor": ("perpixel.models.dpt.processor", "DPTImageProcessor"),
 }
 
 # transformers has several implementations of one processor; here there is one.
