@@ -194,3 +194,16 @@ def test_what_does_not_fit_there():
     config = transformers.BeitConfig(**SHAPE | FOUR, add_fpn=True, reshape_hidden_states=False)
     with pytest.raises(RuntimeError, match="expected input"):
         transformers.BeitBackbone(config)(torch.zeros(1, 3, 24, 24))
+
+
+@torch.no_grad()
+def test_masked_patches_are_seen_there():
+    pixels, seen = torch.randn(1, 3, 24, 24), torch.ones(1, 10, dtype=torch.long)
+    seen[:, -3:] = 0  # the last row of patches
+    changed = pixels.clone()
+    changed[..., 16:, :] += 1
+    for positions, is_seen in ((OWN, True), ({}, False)):
+        theirs = transformers.BeitModel(transformers.BeitConfig(**SHAPE | positions)).eval()
+        randomise(theirs)
+        a, b = (theirs(part, attention_mask=seen).last_hidden_state[:, :7] for part in (pixels, changed))
+        assert ((a - b).abs().max() > 0.01) == is_seen

@@ -155,3 +155,20 @@ def test_defaults_are_those_of_transformers(ours_class):
     assert {name: ours[name] for name in names} == {name: theirs.to_dict().get(name) for name in names}
     assert ours_class.from_dict(theirs.to_dict()) == ours_class()
     assert type(theirs)(**ours).to_dict() == theirs.to_dict()
+
+
+# What docs/differences.md says of transformers
+
+
+@torch.no_grad()
+def test_what_does_not_fit_there():
+    for kind in ("Dinov2", "Dinov2WithRegisters"):
+        config = getattr(transformers, f"{kind}Config")
+        oblong = getattr(transformers, f"{kind}Model")(config(**SHAPE | {"image_size": [28, 42]}))
+        with pytest.raises(RuntimeError, match="is invalid for input"):
+            oblong(torch.zeros(1, 3, 28, 42))
+    with pytest.raises(RuntimeError, match="boolean"):
+        square = transformers.Dinov2WithRegistersModel(config(**SHAPE))
+        square(torch.zeros(1, 3, 42, 42), bool_masked_pos=torch.zeros(1, 9))
+    with pytest.raises(Exception, match="mlp_ratio"):
+        transformers.Dinov2Config(mlp_ratio=2.5)
