@@ -86,6 +86,17 @@ def test_square_images_of_another_size(tmp_path: Path) -> None:
         assert_close(ours(x).predicted_depth, theirs(x).predicted_depth)
 
 
+@pytest.mark.parametrize("readout", ["ignore", "add", "project"])
+def test_images_that_are_not_square(readout: str, tmp_path: Path) -> None:
+    theirs, ours = pair(tmp_path, "DPTForDepthEstimation", {**TINY, "readout_type": readout})
+    x = image(24, 40)
+    with torch.no_grad():
+        # Their ViT takes any shape, only then they take a root: the parts one by one, with the true grid.
+        layers = theirs.dpt(x, output_hidden_states=True).hidden_states[1:]
+        expected = theirs.head(theirs.neck(list(layers), 3, 5))
+        assert_close(ours(x).predicted_depth, expected)
+
+
 def test_hidden_states_and_attentions(tmp_path: Path) -> None:
     theirs, ours = pair(tmp_path, "DPTForDepthEstimation", TINY)
     with torch.no_grad():
