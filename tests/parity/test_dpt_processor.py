@@ -135,3 +135,17 @@ def test_a_side_of_no_pixels_there():
     with pytest.raises(ValueError, match="height=0, width=32"):
         Theirs(**{**options, "size": {"height": 30, "width": 30}})(image)
     assert DPTImageProcessor(**options)(image, return_tensors="np").pixel_values.shape == (1, 3, 32, 32)
+
+
+def test_what_else_goes_wrong_there():
+    labels = np.zeros((20, 30), np.uint8)
+    found = Theirs()(picture(20, 30), labels, do_resize=False, do_pad=True, size_divisor=32, return_tensors="np")
+    assert found.labels.shape == (1, 32, 32) and found.labels[0, 0, 0] == 0  # a class, not 255
+    Theirs()(picture(20, 30), labels, do_resize=False, do_reduce_labels=True)
+    assert (labels == 255).all()
+    with pytest.raises(ValueError, match="flat list of images"):
+        Theirs()(np.zeros((20, 30), np.uint8))
+    with pytest.raises(ValueError, match="mean must have 1 elements"):
+        Theirs()(Image.new("L", (30, 20)))
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        Theirs(keep_aspect_ratio=True)([picture(20, 30), picture(30, 30)], return_tensors="pt")
