@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from perpixel.backbones.swin import SwinBackbone as SwinBackbone
     from perpixel.backbones.swin import SwinConfig as SwinConfig
     from perpixel.backbones.swin import SwinModel as SwinModel
+    from perpixel.backbones.swinv2 import Swinv2Backbone as Swinv2Backbone
+    from perpixel.backbones.swinv2 import Swinv2Config as Swinv2Config
+    from perpixel.backbones.swinv2 import Swinv2Model as Swinv2Model
     from perpixel.backbones.timm import TimmBackbone as TimmBackbone
     from perpixel.backbones.timm import TimmBackboneConfig as TimmBackboneConfig
     from perpixel.backbones.vit import ViTBackbone as ViTBackbone
@@ -151,6 +154,9 @@ _HOMES = {
     "SwinBackbone": "perpixel.backbones.swin",
     "SwinConfig": "perpixel.backbones.swin",
     "SwinModel": "perpixel.backbones.swin",
+    "Swinv2Backbone": "perpixel.backbones.swinv2",
+    "Swinv2Config": "perpixel.backbones.swinv2",
+    "Swinv2Model": "perpixel.backbones.swinv2",
     "TimmBackbone": "perpixel.backbones.timm",
     "TimmBackboneConfig": "perpixel.backbones.timm",
     "ViTBackbone": "perpixel.backbones.vit",

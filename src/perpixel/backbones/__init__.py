@@ -26,6 +26,7 @@ BACKBONES: dict[str, tuple[str, str, str]] = {
     ),
     "resnet": ("perpixel.backbones.resnet", "ResNetConfig", "ResNetBackbone"),
     "swin": ("perpixel.backbones.swin", "SwinConfig", "SwinBackbone"),
+    "swinv2": ("perpixel.backbones.swinv2", "Swinv2Config", "Swinv2Backbone"),
     "vit": ("perpixel.backbones.vit", "ViTConfig", "ViTBackbone"),
     "vitdet": ("perpixel.backbones.vitdet", "VitDetConfig", "VitDetBackbone"),
     "timm_backbone": ("perpixel.backbones.timm", "TimmBackboneConfig", "TimmBackbone"),
