@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.dpt.tiny import BEIT, DINOV2, HYBRID, NECK, REGISTERS, TINY, tiny_config, tiny_model
+from perpixel.backbones.dinov2 import Dinov2Config
 from perpixel.errors import CheckpointError, ConfigError, InputError, PerpixelWarning
+from perpixel.models.dpt.config import DPTConfig
 from perpixel.models.dpt.model import DPTForDepthEstimation, DPTForSemanticSegmentation, DPTModel
 from perpixel.models.dpt.vit import DPTViTEmbeddings
 
@@ -236,3 +238,22 @@ def test_a_pretrained_backbone_keeps_its_weights(tmp_path):
     for name, tensor in student.backbone.state_dict().items():
         assert torch.equal(tensor, teacher.state_dict()[name]), name
     assert student.backbone.config.reshape_hidden_states is False
+
+
+@pytest.mark.parametrize("key", ["backbone.embeddings.mask_token", "backbone.encoder.layer.0.relative_position_index"])
+def test_what_a_checkpoint_holds_for_other_tasks_is_left(tmp_path, key):
+    model = tiny_model(config=tiny_config(WITH_DINOV2))
+    model.save_pretrained(tmp_path)
+    state = model.state_dict()
+    for extra in (key, "backbone.pooler.dense.weight"):
+        state.setdefault(extra, torch.zeros(1))
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    assert DPTForDepthEstimation.from_pretrained(tmp_path).config == model.config
+
+
+def test_the_example_of_the_documentation():
+    backbone = {key: value for key, value in DINOV2.items() if key not in ("model_type", "out_indices")}
+    chosen = Dinov2Config(**backbone, out_features=["stage1", "stage2", "stage3", "stage4"])
+    model = DPTForDepthEstimation(config=DPTConfig(backbone_config=chosen)).eval()
+    assert depth_of(model, photo(1, 3, 16, 24)).predicted_depth.shape == (1, 32, 64)

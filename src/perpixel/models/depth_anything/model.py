@@ -17,7 +17,7 @@ from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.depth_anything.config import DepthAnythingConfig
 from perpixel.models.dpt.heads import start_above_zero
-from perpixel.models.dpt.model import train
+from perpixel.models.dpt.model import UNUSED_IN_BACKBONES, train
 from perpixel.models.dpt.neck import DPTNeck, DPTReassembleStage
 from perpixel.models.dpt.vit import check_divisible
 from perpixel.models.outputs import DepthEstimatorOutput
@@ -67,7 +67,7 @@ class DepthAnythingForDepthEstimation(Model):
     config: DepthAnythingConfig
     base_model_prefix = "depth_anything"
     # The token that stands for hidden patches is for DINOv2's own training.
-    _keys_to_ignore_on_load_unexpected = (r"^backbone\..*mask_token$",)
+    _keys_to_ignore_on_load_unexpected = UNUSED_IN_BACKBONES
     _keys_to_ignore_on_load_missing = (r"^backbone\..*mask_token$",)
 
     def __init__(self, config: DepthAnythingConfig) -> None:

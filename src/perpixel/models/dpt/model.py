@@ -32,6 +32,12 @@ from perpixel.models.outputs import (
     SemanticSegmenterOutput,
 )
 
+# What checkpoints hold of a backbone that gives maps: tables that follow from the config, parts for other tasks.
+UNUSED_IN_BACKBONES = (
+    r"^backbone\..*(relative_position_index|relative_coords_table|mask_token)$",
+    r"^backbone\.(\w+\.)?(layernorm|pooler)\.",
+)
+
 
 class DPTPreTrainedModel(Model):
     """The base of the models below."""
@@ -139,7 +145,8 @@ class DPTWithNeck(DPTPreTrainedModel):
     """What depth and segmentation have in common: the ViT or the backbone, and the neck."""
 
     # A pooler is for other tasks. A head of the other task is not: its convolutions have the same names.
-    _keys_to_ignore_on_load_unexpected = (r"^dpt\.pooler\.", r"^backbone\..*mask_token$")
+    _keys_to_ignore_on_load_unexpected = (r"^dpt\.pooler\.", *UNUSED_IN_BACKBONES)
+    _keys_to_ignore_on_load_missing = (r"^backbone\..*mask_token$",)
 
     def __init__(self, config: DPTConfig) -> None:
         super().__init__(config)
