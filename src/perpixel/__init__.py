@@ -3,8 +3,8 @@
 >>> import perpixel as px
 >>> px.cutout("portrait.jpg", box=(60, 20, 440, 512)).save("portrait.png")  # doctest: +SKIP
 
-The finished tasks are `cutout`, `matte` and `segment`; the classes of the Hugging Face checkpoints have the names and
-signatures that they have in transformers. Every name is imported when it is first used, so that
+The finished tasks are `bokeh`, `cutout`, `depth`, `matte` and `segment`; the classes of the Hugging Face checkpoints
+have the names and signatures that they have in transformers. Every name is imported when it is first used, so that
 `import perpixel` itself costs nothing.
 """
 
@@ -94,6 +94,9 @@ if TYPE_CHECKING:
     from perpixel.results import Segment as Segment
     from perpixel.results import Segments as Segments
     from perpixel.tasks.cutout import cutout as cutout
+    from perpixel.tasks.depth import DepthEstimator as DepthEstimator
+    from perpixel.tasks.depth import depth as depth
+    from perpixel.tasks.depth import load_depth_model as load_depth_model
     from perpixel.tasks.matting import matte as matte
     from perpixel.tasks.segmentation import segment as segment
 
@@ -122,6 +125,7 @@ _HOMES = {
     "DPTModel": "perpixel.models.dpt.model",
     "DepthAnythingConfig": "perpixel.models.depth_anything.config",
     "DepthAnythingForDepthEstimation": "perpixel.models.depth_anything.model",
+    "DepthEstimator": "perpixel.tasks.depth",
     "DepthEstimatorOutput": "perpixel.models.outputs",
     "DepthMap": "perpixel.results",
     "Dinov2Backbone": "perpixel.backbones.dinov2",
@@ -169,6 +173,8 @@ _HOMES = {
     "VitMatteForImageMatting": "perpixel.models.vitmatte.model",
     "VitMatteImageProcessor": "perpixel.models.vitmatte.processor",
     "cutout": "perpixel.tasks.cutout",
+    "depth": "perpixel.tasks.depth",
+    "load_depth_model": "perpixel.tasks.depth",
     "matte": "perpixel.tasks.matting",
     "read_mask": "perpixel.images.read",
     "read_photo": "perpixel.images.read",

@@ -16,9 +16,12 @@ def segment(
     context: typer.Context,
     images: given.Images,
     kind: Annotated[
-        Literal["panoptic", "instance", "semantic"],
-        typer.Option(help="Each thing and the stuff around; only things; or one segment a label."),
-    ] = "panoptic",
+        Literal["panoptic", "instance", "semantic"] | None,
+        typer.Option(
+            help="Each thing and the stuff around; only things; or one segment a label. By default the model's first.",
+            show_default=False,
+        ),
+    ] = None,
     label: Annotated[
         list[str] | None, typer.Option(help="Only segments with this label; may be repeated.", show_default=False)
     ] = None,
@@ -62,6 +65,7 @@ def segment(
     from perpixel.tasks.things import known_things
 
     segmenter = load_segmenter(model, device)
+    segmenter.kind(kind)  # before the work
     labels = labels_meant(label, segmenter.labels) if label else None
     numbers = {path: number for number, path in enumerate(paths, 1)}
     rows: list[dict[str, Any]] = []

@@ -12,37 +12,65 @@ from perpixel.images.read import ImageLike, Photo, read_photo
 from perpixel.results import Segments
 from perpixel.results.labels import near_labels, same_label
 from perpixel.results.segments import KINDS, Kind
+from perpixel.tasks.dense import dense_processor, family_of
 from perpixel.tasks.things import known_things
 
 if TYPE_CHECKING:
     import torch
 
+    from perpixel.models.dpt.model import DPTForSemanticSegmentation
+    from perpixel.models.dpt.processor import DPTImageProcessor
     from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+
+    Network = Mask2FormerForUniversalSegmentation | DPTForSemanticSegmentation
 
 DEFAULT_MODEL = "facebook/mask2former-swin-tiny-coco-panoptic"
 # The paper's way to bring an image to the model: its aspect stays, and zeros fill it up to multiples of 32.
 PAPER = {"size_divisor": 0, "pad_divisor": 32}
+FAMILIES = ("mask2former", "dpt")
 
 
 @dataclass(frozen=True)
 class Segmenter:
     """A loaded model with the settings that its images are prepared with; `segment` takes it as `model`."""
 
-    network: Mask2FormerForUniversalSegmentation
-    processor: Mask2FormerImageProcessor
+    network: Network
+    processor: Mask2FormerImageProcessor | DPTImageProcessor
 
     @property
     def labels(self) -> dict[int, str]:
         """The names of the labels."""
         return {int(number): str(name) for number, name in (self.network.config.id2label or {}).items()}
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of segments that the model finds, the one taken by itself first."""
+        if self.network.config.model_type == "dpt":
+            return ("semantic",)
+        return ("panoptic", "instance", "semantic")
+
+    def kind(self, wanted: Kind | None = None) -> Kind:
+        """The kind to find: the wanted one, or by default the model's first.
+
+        Raises:
+            InputError: the model does not find this kind, or there is none of this name.
+        """
+        if wanted is not None and wanted not in KINDS:
+            raise InputError(f"kind={wanted!r} is not known: use one of {', '.join(KINDS)}")
+        if wanted is not None and wanted not in self.kinds:
+            raise InputError(
+                f"kind={wanted!r} is asked for, but a {type(self.network).__name__} tells the label of each pixel and "
+                f"not one thing from another: use kind={self.kinds[0]!r}, or a Mask2Former"
+            )
+        return wanted or self.kinds[0]
+
 
 def segment(
     image: ImageLike | Photo,
     *,
-    model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None = None,
-    kind: Kind = "panoptic",
+    model: str | os.PathLike[str] | Network | Segmenter | None = None,
+    kind: Kind | None = None,
     threshold: float = 0.5,
     mask_threshold: float = 0.5,
     overlap_threshold: float = 0.8,
@@ -55,32 +83,34 @@ def segment(
 
     Args:
         image: a photograph: a path, bytes, a PIL image, an array or a tensor.
-        model: a Hub id or a folder of a Mask2Former, or a loaded one; `load_segmenter` loads a model once for many
-            images. If not given, Mask2Former of the smallest size, trained on COCO, from the Hub.
+        model: a Hub id or a folder of a Mask2Former or a DPT, or a loaded one; `load_segmenter` loads a model once
+            for many images. If not given, Mask2Former of the smallest size, trained on COCO, from the Hub.
         kind: "panoptic", every pixel to at most one segment, each person on its own but one sky; "instance", the
-            countable things, which may overlap; or "semantic", one segment a label.
+            countable things, which may overlap; or "semantic", one segment a label. If not given, "panoptic", and
+            "semantic" with DPT, which finds no other.
         threshold: the score that a segment must reach (not for "semantic").
         mask_threshold: the probability from which a pixel belongs to a segment's mask (not for "semantic").
         overlap_threshold: with "panoptic", a segment of whose mask a smaller share is left by the others is dropped.
         labels: only the segments with these names.
         things: the labels that are countable; those of COCO, ADE20K, Cityscapes and Mapillary Vistas are known. With
             "panoptic" the others are joined into one segment a label, with "instance" left out.
-        size: how large the model sees the image, as `Mask2FormerImageProcessor` takes it, such as 800 for the short
-            side; if not given, as the model's authors evaluated it, or as its own files say.
+        size: how large the model sees the image, as its image processor takes it, such as 800 for the short side;
+            if not given, as the model's authors evaluated it, or as its own files say.
         device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
 
     Returns:
         `Segments` of the image's size, the largest segment first.
 
     Raises:
-        InputError: for an image that cannot be used, a threshold outside 0 to 1, or a name that is no label.
+        InputError: for an image that cannot be used, a threshold outside 0 to 1, a name that is no label, or a kind
+            that the model does not find.
         CheckpointError: for a model that cannot be loaded, such as one from the Hub without a network.
 
     Example:
         >>> segments = segment("street.jpg", kind="panoptic")  # doctest: +SKIP
         >>> segments.overlay()  # doctest: +SKIP
     """
-    if kind not in KINDS:
+    if kind is not None and kind not in KINDS:
         raise InputError(f"kind={kind!r} is not known: use one of {', '.join(KINDS)}")
     for name, value in (
         ("threshold", threshold),
@@ -91,12 +121,13 @@ def segment(
             raise InputError(f"{name} is {value}, but a number from 0 to 1 is needed: give one such as 0.5")
     photo = image if isinstance(image, Photo) else read_photo(image)
     segmenter = load_segmenter(model, device)
+    kind = segmenter.kind(kind)
     wanted = None if labels is None else labels_meant(labels, segmenter.labels)
     outputs = _run(segmenter, photo, size)
     countable = known_things(segmenter.labels) if things is None else frozenset(things)
     target = [(photo.height, photo.width)]
     parts: dict[str, Any] = {"image": photo.pixels, "icc_profile": photo.icc_profile}
-    processor = segmenter.processor
+    processor: Any = segmenter.processor
     if kind == "semantic":
         classes = processor.post_process_semantic_segmentation(outputs, target_sizes=target)[0]
         found = Segments.from_classes(classes.cpu().numpy(), segmenter.labels, **parts)
@@ -119,7 +150,7 @@ def segment(
 
 
 def load_segmenter(
-    model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None = None,
+    model: str | os.PathLike[str] | Network | Segmenter | None = None,
     device: str | torch.device | None = None,
     *,
     preset: bool = True,
@@ -127,11 +158,12 @@ def load_segmenter(
     """Load a model and the way its images are prepared, once for many images.
 
     Args:
-        model: as in `segment`. A loaded model's images are prepared as in the paper's evaluation on COCO; make a
-            `Segmenter` of it and a processor for another way.
+        model: as in `segment`. The images of a loaded Mask2Former are prepared as in the paper's evaluation on COCO,
+            those of a loaded DPT at its own size; make a `Segmenter` of it and a processor for another way.
         device: as in `segment`.
         preset: prepare the images of models that `perpixel models` lists as their authors did for evaluation; False
-            takes the checkpoint's own file, which for those on the Hub distorts every image to 384×384.
+            takes the checkpoint's own file, which for those of Mask2Former on the Hub distorts every image to 384×384.
+            A DPT's images always keep their aspect.
 
     Returns:
         The model in eval mode on its device, and its processor.
@@ -140,20 +172,19 @@ def load_segmenter(
         InputError: there is no such device.
         CheckpointError: the model cannot be loaded.
     """
-    from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
     from perpixel.tasks.matting import check_device
 
     check_device(device)
     if isinstance(model, Segmenter):
-        network, processor = model.network.eval(), model.processor
-    elif isinstance(model, Mask2FormerForUniversalSegmentation):
-        network, processor = model.eval(), Mask2FormerImageProcessor(**cast(Any, PAPER))
+        segmenter = Segmenter(model.network.eval(), model.processor)
+    elif model is None or isinstance(model, (str, os.PathLike)):
+        segmenter = _load(DEFAULT_MODEL if model is None else model, preset)
+    elif model.config.model_type == "dpt":
+        segmenter = Segmenter(model.eval(), dense_processor(None, model.config))
     else:
-        source = DEFAULT_MODEL if model is None else model
-        network = Mask2FormerForUniversalSegmentation.from_pretrained(source)
-        processor = _processor(source, preset)
-    return Segmenter(network if device is None else network.to(device), processor)
+        segmenter = Segmenter(model.eval(), Mask2FormerImageProcessor(**cast(Any, PAPER)))
+    return segmenter if device is None else Segmenter(segmenter.network.to(device), segmenter.processor)
 
 
 def labels_meant(given: str | Iterable[str], labels: Mapping[int, str]) -> list[str]:
@@ -174,6 +205,23 @@ def labels_meant(given: str | Iterable[str], labels: Mapping[int, str]) -> list[
     return found
 
 
+def _load(source: str | os.PathLike[str], preset: bool) -> Segmenter:
+    family = family_of(source, FAMILIES)
+    if family == "dpt":
+        from perpixel.models.dpt.model import DPTForSemanticSegmentation
+
+        network = DPTForSemanticSegmentation.from_pretrained(source)
+        return Segmenter(network, dense_processor(source, network.config))
+    if family != "mask2former":
+        raise CheckpointError(
+            f"{source} is {'a ' + family if family else 'of no known family'}, and segment needs a model of the type "
+            f"{' or '.join(FAMILIES)}: name one such as {DEFAULT_MODEL}"
+        )
+    from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
+
+    return Segmenter(Mask2FormerForUniversalSegmentation.from_pretrained(source), _processor(source, preset))
+
+
 def _processor(source: str | os.PathLike[str], preset: bool) -> Mask2FormerImageProcessor:
     from perpixel.hub import catalog
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
@@ -189,8 +237,11 @@ def _processor(source: str | os.PathLike[str], preset: bool) -> Mask2FormerImage
 def _run(segmenter: Segmenter, photo: Photo, size: int | Mapping[str, int] | None) -> Any:
     import torch
 
-    network = segmenter.network
-    inputs = segmenter.processor(photo.pixels, size=size, return_tensors="pt", input_data_format="channels_last")
+    network: Any = segmenter.network
+    processor: Any = segmenter.processor
+    inputs = processor(photo.pixels, size=size, return_tensors="pt", input_data_format="channels_last")
     with torch.inference_mode():
         values = inputs["pixel_values"].to(device=network.device, dtype=network.dtype)
+        if network.config.model_type == "dpt":
+            return network(values, return_dict=True)
         return network(values, pixel_mask=inputs["pixel_mask"].to(network.device))

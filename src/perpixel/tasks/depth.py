@@ -1,0 +1,332 @@
+"""A photograph in, its depth out."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.errors import CheckpointError, InputError
+from perpixel.images.read import ImageLike, Photo, read_photo
+from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
+from perpixel.results.depth import DepthMap
+from perpixel.tasks.dense import dense_processor, family_of
+from perpixel.tasks.depth_memory import result_memory, working_memory
+from perpixel.tasks.matting import check_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from perpixel.models.depth_anything.model import DepthAnythingForDepthEstimation
+    from perpixel.models.dpt.model import DPTForDepthEstimation
+    from perpixel.models.dpt.processor import DPTImageProcessor
+    from perpixel.ops.depth import Kind
+
+    Network = DPTForDepthEstimation | DepthAnythingForDepthEstimation
+
+Detail = Literal["whole", "tiled"]
+
+DEFAULT_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
+DETAILS = ("whole", "tiled")
+FAMILIES = ("depth_anything", "dpt")
+# These predict metres, and their configurations do not say so.
+_METRIC_NAMES = re.compile(r"dpt-dinov2-\w+-(nyu|kitti)")
+# Neighbouring tiles share this part of their side.
+OVERLAP = 0.25
+# Rows that are enlarged to the image's size at once.
+STRIP = 256
+
+
+@dataclass(frozen=True)
+class DepthEstimator:
+    """A loaded model with the settings that its images are prepared with; `depth` takes it as `model`.
+
+    Attributes:
+        network: a `DPTForDepthEstimation` or a `DepthAnythingForDepthEstimation`.
+        processor: makes its input.
+        kind: what its numbers are; None for what its configuration says.
+    """
+
+    network: Network
+    processor: DPTImageProcessor
+    kind: Kind | None = None
+
+    @property
+    def output_kind(self) -> Kind:
+        """ "metric" for metres, "inverse" for inverse depth without unit."""
+        if self.kind is not None:
+            return self.kind
+        config = self.network.config
+        said = getattr(config, "depth_estimation_type", None) or config.depth_loss
+        return "metric" if said == "metric" else "inverse"
+
+
+def depth(
+    image: ImageLike | Photo,
+    *,
+    model: str | os.PathLike[str] | Network | DepthEstimator | None = None,
+    device: str | torch.device | None = None,
+    max_memory: int | str | None = None,
+    detail: Detail = "whole",
+    size: int | None = None,
+    kind: Kind | None = None,
+) -> DepthMap:
+    """Estimate how far away each pixel is.
+
+    Args:
+        image: a photograph: a path, bytes, a PIL image, an array or a tensor.
+        model: a Hub id or a folder of a DPT or a Depth Anything, or a loaded one; `load_depth_model` loads a model
+            once for many images. If not given, Depth Anything V2 of the smallest size, from the Hub.
+        device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
+        max_memory: the most working memory, beside weights and image, that it may take, such as "4GB". It is checked
+            before the work; a smaller input would change the result, so it is never taken by itself.
+        detail: "whole" gives the image to the model at once, at the size that it was trained for. "tiled" then goes
+            over an image larger than that in overlapping tiles of its own pixels, brings each to the whole image's
+            depth by least squares of scale and shift, and blends them: finer edges, for a time that grows with the
+            pixels.
+        size: the side in pixels of what the model sees, the other follows the image's aspect; if not given, as its
+            files say. Larger shows finer detail, and far from the trained size worse depth.
+        kind: what the model's numbers are, "inverse" or "metric", where its configuration does not say it.
+
+    Returns:
+        A `DepthMap` of the image's size: of kind "metric" for models of metres, else "inverse".
+
+    Raises:
+        InputError: for an image that cannot be used, or a `max_memory` that is too small; the message has the needed
+            number.
+        CheckpointError: for a model that cannot be loaded, such as one from the Hub without a network.
+
+    Example:
+        >>> room = depth("room.jpg")  # doctest: +SKIP
+        >>> room.align({(120, 80): 1.5, (400, 60): 4.0}).save("room.png")  # doctest: +SKIP
+    """
+    if detail not in DETAILS:
+        raise InputError(f"detail={detail!r} is not known: use one of {', '.join(DETAILS)}")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
+        raise InputError(f"size is {size!r}: give the side that the model sees, in whole pixels, such as 518")
+    limit = None if max_memory is None else memory_bytes(max_memory)
+    photo = image if isinstance(image, Photo) else read_photo(image)
+    estimator = load_depth_model(model, device, kind=kind)
+    values = estimate_depth(estimator, photo.pixels, detail=detail, size=size, limit=limit)
+    return DepthMap(values, kind=estimator.output_kind, image=photo.pixels, icc_profile=photo.icc_profile)
+
+
+def load_depth_model(
+    model: str | os.PathLike[str] | Network | DepthEstimator | None = None,
+    device: str | torch.device | None = None,
+    *,
+    kind: Kind | None = None,
+) -> DepthEstimator:
+    """Load a model and the way its images are prepared, once for many images.
+
+    The preparation is the checkpoint's own, but images keep their aspect: many files of transformers say to distort
+    them to a square, which the models were not trained with.
+
+    Args:
+        model: as in `depth`.
+        device: as in `depth`.
+        kind: as in `depth`.
+
+    Returns:
+        The model in eval mode on its device, and its processor.
+
+    Raises:
+        InputError: there is no such device or kind.
+        CheckpointError: the model cannot be loaded, or is none of depth.
+    """
+    from perpixel.ops.depth import KINDS
+
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"kind={kind!r} is no kind of depth: use one of {', '.join(KINDS)}")
+    check_device(device)
+    if isinstance(model, DepthEstimator):
+        network, processor, kind = model.network.eval(), model.processor, kind or model.kind
+    elif model is None or isinstance(model, (str, os.PathLike)):
+        source = DEFAULT_MODEL if model is None else model
+        network = _load(source)
+        processor = dense_processor(source, network.config)
+        kind = kind or ("metric" if _METRIC_NAMES.fullmatch(Path(source).name) else None)
+    else:
+        network, processor = model.eval(), dense_processor(None, model.config)
+    return DepthEstimator(network if device is None else network.to(device), processor, kind)
+
+
+def _load(source: str | os.PathLike[str]) -> Network:
+    from perpixel.models.depth_anything.model import DepthAnythingForDepthEstimation
+    from perpixel.models.dpt.model import DPTForDepthEstimation
+
+    family = family_of(source, FAMILIES)
+    if family == "depth_anything":
+        return DepthAnythingForDepthEstimation.from_pretrained(source)
+    if family == "dpt":
+        return DPTForDepthEstimation.from_pretrained(source)
+    raise CheckpointError(
+        f"{source} is {'a ' + family if family else 'of no known family'}, and depth needs a model of the type "
+        f"{' or '.join(FAMILIES)}: name one such as {DEFAULT_MODEL}"
+    )
+
+
+def estimate_depth(
+    estimator: DepthEstimator,
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    *,
+    detail: Detail = "whole",
+    size: int | None = None,
+    limit: int | None = None,
+) -> NDArray[np.float32]:
+    """Run the network on an image, whole or in tiles.
+
+    Args:
+        estimator: a loaded model.
+        pixels: (h, w, 3) uint8 or uint16.
+        detail: as in `depth`.
+        size: as in `depth`.
+        limit: the most bytes of working memory, or None for no limit.
+
+    Returns:
+        (h, w) float32, in the model's own numbers.
+
+    Raises:
+        InputError: the limit is too small.
+    """
+    height, width = pixels.shape[:2]
+    side = _tile_side(estimator, size)
+    seen = input_size(estimator, (height, width), size)
+    tiled = detail == "tiled" and (height > seen[0] or width > seen[1]) and max(height, width) > side
+    if limit is not None:
+        largest = max([seen, *(_tile_inputs(estimator, (height, width), side, size) if tiled else [])], key=np.prod)
+        needed = working_memory(estimator.network, *largest) + result_memory(height, width, pixels.itemsize, tiled)
+        if needed > limit:
+            raise InputError(
+                f"max_memory is {limit / 1e6:.0f} MB: this model needs {needed / 1e6:.0f} MB for {width}×{height} "
+                f"pixels, which it sees as {largest[1]}×{largest[0]} (width×height): give that, or a smaller size="
+            )
+    whole = _predict(estimator, pixels, size)
+    if not tiled:
+        return _enlarged(estimator.processor, whole, (height, width))
+    return _tiled(estimator, pixels, whole, side, size)
+
+
+def input_size(estimator: DepthEstimator, shape: tuple[int, int], size: int | None = None) -> tuple[int, int]:
+    """The height and width at which the model sees an image of `shape` = (h, w)."""
+    from perpixel.models.dpt.sizes import resized_size
+
+    processor = estimator.processor
+    if not processor.do_resize and size is None:
+        return shape
+    wanted = (processor.size["height"], processor.size["width"]) if size is None else (size, size)
+    return resized_size(
+        *shape, wanted, keep_aspect_ratio=processor.keep_aspect_ratio, multiple=processor.ensure_multiple_of
+    )
+
+
+def _predict(
+    estimator: DepthEstimator, pixels: NDArray[np.uint8] | NDArray[np.uint16], size: int | None
+) -> torch.Tensor:
+    """The network's depth of an image, (h', w') float32 on the CPU, not yet of the image's size."""
+    import torch
+
+    network = estimator.network
+    options: dict[str, Any] = {} if size is None else {"size": size, "do_resize": True}
+    inputs = estimator.processor(pixels, return_tensors="pt", input_data_format="channels_last", **options)
+    with torch.inference_mode():
+        found = network(inputs["pixel_values"].to(device=network.device, dtype=network.dtype), return_dict=True)
+        return cast("torch.Tensor", found.predicted_depth[0].float().cpu())
+
+
+def _enlarged(processor: DPTImageProcessor, depth: torch.Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """(h', w') → (h, w), bilinearly, strip by strip: the temporary memory is that of one strip."""
+    from perpixel.models.dpt.postprocess import Axis, axis, interpolated
+    from perpixel.models.outputs import DepthEstimatorOutput
+
+    if processor.do_pad:  # only where the caller made the processor: the margins have to go
+        output = DepthEstimatorOutput(predicted_depth=depth[None])
+        found = processor.post_process_depth_estimation(output, [shape])[0]["predicted_depth"]
+        return cast(NDArray[np.float32], found.numpy())
+    rows, columns = (axis(length, wanted, None) for length, wanted in zip(depth.shape, shape, strict=True))
+    result = np.empty(shape, np.float32)
+    for top in range(0, shape[0], STRIP):
+        part = Axis(*(values[top : top + STRIP] for values in rows))
+        result[top : top + STRIP] = interpolated(depth, part, columns).numpy()
+    return result
+
+
+def _tile_side(estimator: DepthEstimator, size: int | None) -> int:
+    """A tile's side in pixels of the image: what the model sees at once, neither enlarged nor made smaller."""
+    processor = estimator.processor
+    wanted = min(processor.size["height"], processor.size["width"]) if size is None else size
+    multiple = processor.ensure_multiple_of
+    return max(1, round(wanted / multiple)) * multiple
+
+
+def _tile_inputs(
+    estimator: DepthEstimator, shape: tuple[int, int], side: int, size: int | None
+) -> list[tuple[int, int]]:
+    return [input_size(estimator, (min(side, shape[0]), min(side, shape[1])), size)]
+
+
+def _tiled(
+    estimator: DepthEstimator,
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    whole: torch.Tensor,
+    side: int,
+    size: int | None,
+) -> NDArray[np.float32]:
+    height, width = pixels.shape[:2]
+    coarse = _enlarged(estimator.processor, whole, (height, width))
+    finite = coarse[np.isfinite(coarse)]
+    if not finite.size or np.ptp(finite) <= 1e-6 * np.abs(finite).max():
+        return coarse  # there is no depth to bring the tiles to, and blending would add rounding's traces
+    # Metres of 0 or less would be unknown pixels; inverse depth of the known models has none below 0 either.
+    least = float(finite.min())
+    floor = least / 2 if least > 0 else least
+    # What the whole image's depth resolves: finer detail must not take part in the fit.
+    cell = max(1, round(height / whole.shape[0]), round(width / whole.shape[1]))
+    overlap = int(side * OVERLAP)
+    total, weights = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    for tile in plan_tiles(np.ones((height, width), bool), side, overlap):
+        fine = _enlarged(estimator.processor, _predict(estimator, pixels[tile.window], size), _shape(tile))
+        fitted = align_tile(fine, coarse[tile.window], cell)
+        weight = tile_weight(tile, height, width, overlap)
+        total[tile.window] += weight * np.maximum(fitted, floor)
+        weights[tile.window] += weight
+    return np.divide(total, weights, out=total)
+
+
+def _shape(tile: Tile) -> tuple[int, int]:
+    return tile.bottom - tile.top, tile.right - tile.left
+
+
+def align_tile(fine: NDArray[np.float32], coarse: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
+    """Bring a tile's depth to that of the whole image, by least squares of scale and shift.
+
+    Args:
+        fine: (h, w), the tile's own depth, of any scale and shift.
+        coarse: (h, w), the whole image's depth there.
+        cell: the side in pixels of what `coarse` resolves; both are compared as means over such squares, since detail
+            that only `fine` has would make its scale come out too small.
+
+    Returns:
+        (h, w); `coarse` itself where `fine` is constant, runs against it or is not finite.
+
+    Example:
+        >>> coarse = np.float32([[1, 2], [3, 4]])
+        >>> align_tile(10 * coarse + 5, coarse, 1)
+        array([[1., 2.],
+               [3., 4.]], dtype=float32)
+    """
+    import cv2
+
+    from perpixel.ops.depth import fit_scale_shift
+
+    if not (np.isfinite(fine).all() and np.isfinite(coarse).all()):
+        return coarse
+    cells = max(1, fine.shape[1] // cell), max(1, fine.shape[0] // cell)
+    means = [cv2.resize(plane, cells, interpolation=cv2.INTER_AREA).ravel() for plane in (fine, coarse)]
+    scale, shift = fit_scale_shift(means[0], means[1])
+    return coarse if scale <= 0 else np.asarray(scale * fine + shift, np.float32)
