@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from perpixel.results import PointCloud as PointCloud
     from perpixel.results import Segment as Segment
     from perpixel.results import Segments as Segments
+    from perpixel.results.picture import Picture as Picture
+    from perpixel.tasks.bokeh import bokeh as bokeh
     from perpixel.tasks.cutout import cutout as cutout
     from perpixel.tasks.depth import DepthEstimator as DepthEstimator
     from perpixel.tasks.depth import depth as depth
@@ -148,6 +150,7 @@ _HOMES = {
     "PerpixelError": "perpixel.errors",
     "PerpixelWarning": "perpixel.errors",
     "Photo": "perpixel.images.read",
+    "Picture": "perpixel.results.picture",
     "PointCloud": "perpixel.results",
     "ResNetBackbone": "perpixel.backbones.resnet",
     "ResNetConfig": "perpixel.backbones.resnet",
@@ -172,6 +175,7 @@ _HOMES = {
     "VitMatteConfig": "perpixel.models.vitmatte.config",
     "VitMatteForImageMatting": "perpixel.models.vitmatte.model",
     "VitMatteImageProcessor": "perpixel.models.vitmatte.processor",
+    "bokeh": "perpixel.tasks.bokeh",
     "cutout": "perpixel.tasks.cutout",
     "depth": "perpixel.tasks.depth",
     "load_depth_model": "perpixel.tasks.depth",
