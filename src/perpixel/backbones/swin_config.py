@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from perpixel.backbones.base import BackboneConfig
 from perpixel.errors import ConfigError
+from perpixel.models.fields import pair
 
 
 @dataclass
@@ -88,17 +89,10 @@ class SwinConfig(BackboneConfig):
     @property
     def patch(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
-        return _pair(self.patch_size, "patch_size")
+        return pair(self.patch_size, "patch_size")
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the absolute position embeddings."""
-        height, width = _pair(self.image_size, "image_size")
+        height, width = pair(self.image_size, "image_size")
         return height // self.patch[0], width // self.patch[1]
-
-
-def _pair(value: int | list[int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or min(pair) < 1:
-        raise ConfigError(f"{name} is {value}: give one positive number or [height, width]")
-    return pair[0], pair[1]

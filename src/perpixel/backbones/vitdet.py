@@ -7,21 +7,22 @@ the layers. Parameter names are those of the Hugging Face checkpoints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.backbones.base import Backbone
+from perpixel.backbones.vitdet_config import VitDetConfig as VitDetConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.attention import attention_weights, attention_with_positions
 from perpixel.layers.drop_path import drop_path
 from perpixel.layers.windows import window_partition, window_unpartition
 from perpixel.models.base import Model
+from perpixel.models.fields import pair
 from perpixel.models.outputs import BackboneOutput, BaseModelOutput
 
 # Tokens that go through an MLP at once at inference.
@@ -37,101 +38,13 @@ class Region(NamedTuple):
     width: int
 
 
-@dataclass
-class VitDetConfig(BackboneConfig):
-    """The shape of a ViTDet backbone.
-
-    Args:
-        hidden_size: width of a token.
-        num_hidden_layers: how many transformer layers; the stages are `stem`, `stage1` … `stageN`.
-        num_attention_heads: heads of each layer; must divide `hidden_size`.
-        mlp_ratio: width of the hidden layer of each MLP as a multiple of `hidden_size`.
-        hidden_act: activation of the MLPs and residual blocks.
-        dropout_prob: dropout inside the MLPs.
-        initializer_range: standard deviation of the random initial weights.
-        layer_norm_eps: epsilon of the layer norms.
-        image_size: height and width, in pixels, that the relative positions are stored for.
-        pretrain_image_size: height and width, in pixels, that the absolute positions are stored for.
-        patch_size: side of a patch in pixels.
-        num_channels: channels of the input (4 for ViTMatte: RGB and trimap).
-        qkv_bias: whether query, key and value have a bias.
-        drop_path_rate: stochastic depth of the last layer; it grows linearly from 0.
-        window_block_indices: the layers that attend in windows; the others attend globally.
-        residual_block_indices: the layers that a convolutional residual block follows.
-        use_absolute_position_embeddings: whether a position embedding is added to the patches.
-        use_relative_position_embeddings: whether attention has decomposed relative positions.
-        window_size: side of a window in patches.
-        out_features: names of the stages that the backbone returns (the last one if none is named).
-        out_indices: the same by index; 0 is the stem.
-
-    Example:
-        >>> config = VitDetConfig(hidden_size=64, num_attention_heads=2, num_hidden_layers=2)
-        >>> config.stage_names, config.out_features
-        (['stem', 'stage1', 'stage2'], ['stage2'])
-    """
-
-    model_type: ClassVar[str] = "vitdet"
-
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    mlp_ratio: float = 4
-    hidden_act: str = "gelu"
-    dropout_prob: float = 0.0
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-6
-    image_size: int | list[int] = 224
-    pretrain_image_size: int | list[int] = 224
-    patch_size: int | list[int] = 16
-    num_channels: int = 3
-    qkv_bias: bool = True
-    drop_path_rate: float = 0.0
-    window_block_indices: list[int] = field(default_factory=list)
-    residual_block_indices: list[int] = field(default_factory=list)
-    use_absolute_position_embeddings: bool = True
-    use_relative_position_embeddings: bool = False
-    window_size: int = 0
-
-    def __post_init__(self) -> None:
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
-        super().__post_init__()
-        for name in ("image_size", "pretrain_image_size", "patch_size"):
-            value = getattr(self, name)
-            sides = [value, value] if isinstance(value, int) else value
-            if len(sides) != 2 or min(sides) < 1:
-                raise ConfigError(f"{name} is {value}: give one side in pixels, or height and width")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
-        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
-                "the heads must divide the hidden size"
-            )
-        for name in ("window_block_indices", "residual_block_indices"):
-            outside = [i for i in getattr(self, name) if not 0 <= i < self.num_hidden_layers]
-            if outside:
-                raise ConfigError(
-                    f"{name} names layer {outside[0]} of a backbone of {self.num_hidden_layers} layers: "
-                    f"use 0 to {self.num_hidden_layers - 1}"
-                )
-        if self.window_block_indices and self.window_size < 1:
-            raise ConfigError(
-                f"window_block_indices is {self.window_block_indices} but window_size is {self.window_size}: "
-                "set window_size to the side of a window, in patches"
-            )
-
-
-def _pair(size: int | list[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
 class VitDetEmbeddings(nn.Module):
     """Patches as tokens, plus the absolute position embedding, resampled to the input's grid."""
 
     def __init__(self, config: VitDetConfig) -> None:
         super().__init__()
-        patch = _pair(config.patch_size)
-        image = _pair(config.pretrain_image_size)
+        patch = pair(config.patch_size, "patch_size")
+        image = pair(config.pretrain_image_size, "pretrain_image_size")
         self.patch_size = patch
         self.num_channels = config.num_channels
         self.position_embeddings: nn.Parameter | None = None
@@ -265,7 +178,7 @@ class VitDetLayer(nn.Module):
 
     def __init__(self, config: VitDetConfig, index: int) -> None:
         super().__init__()
-        image, patch = _pair(config.image_size), _pair(config.patch_size)
+        image, patch = pair(config.image_size, "image_size"), pair(config.patch_size, "patch_size")
         self.window_size = config.window_size if index in config.window_block_indices else 0
         grid = (self.window_size,) * 2 if self.window_size else (image[0] // patch[0], image[1] // patch[1])
         self.drop_rate = config.drop_path_rate * index / max(1, config.num_hidden_layers - 1)

@@ -1,4 +1,4 @@
-"""Checks of a config's fields: names, types, and their plain form for JSON."""
+"""Checks of a config's fields: names, types, sides in pixels; and their plain form for JSON."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ def takes_none(cls: Any) -> set[str]:
     """Return the names of the fields that may be None."""
     hints = typing.get_type_hints(cls)
     return {item.name for item in dataclasses.fields(cls) if _fits(None, hints[item.name])}
+
+
+def pair(value: int | list[int], name: str) -> tuple[int, int]:
+    """Return a config's height and width, which may be given as one side.
+
+    Args:
+        value: the side, or height and width.
+        name: the field, for the error's message.
+    """
+    sides = (value, value) if isinstance(value, int) else tuple(value)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ConfigError(f"{name} is {value}: give one positive number or [height, width]")
+    return sides[0], sides[1]
 
 
 def _fits(value: Any, hint: Any) -> bool:
