@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perpixel.backbones.base import Backbone, BackboneConfig
-from perpixel.backbones.vit import LayerStack, ViTAttention, ViTPatchEmbeddings, pair
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
 from perpixel.layers.position import resample_positions
+from perpixel.layers.transformer import LayerStack, ViTAttention, ViTPatchEmbeddings
 from perpixel.models.base import Model
+from perpixel.models.fields import pair
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
 
 

@@ -6,153 +6,19 @@ arXiv 2010.11929, section 3.1. Parameter names are those of the Hugging Face che
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
-from perpixel.backbones.base import Backbone, BackboneConfig
-from perpixel.errors import ConfigError, InputError
+from perpixel.backbones.base import Backbone
+from perpixel.backbones.vit_config import ViTConfig as ViTConfig
+from perpixel.errors import InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.position import resample_positions
+from perpixel.layers.transformer import Dense, LayerStack, ViTAttention, ViTPatchEmbeddings
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
-
-
-@dataclass
-class ViTConfig(BackboneConfig):
-    """The shape of a vision transformer. The defaults are those of google/vit-base-patch16-224.
-
-    Args:
-        hidden_size: width of the tokens; a multiple of `num_attention_heads`.
-        num_hidden_layers: number of layers.
-        num_attention_heads: attention heads of each layer.
-        intermediate_size: width inside the feed-forward part.
-        hidden_act: its activation.
-        hidden_dropout_prob: dropout of embeddings and of what each part of a layer adds.
-        attention_probs_dropout_prob: dropout of the attention weights.
-        initializer_range: standard deviation of the random initial weights.
-        layer_norm_eps: epsilon of the layer norms.
-        image_size: the side, or (height, width), that the position embeddings are made for, in pixels.
-        patch_size: the side, or (height, width), of a patch in pixels.
-        num_channels: channels of the input.
-        qkv_bias: whether query, key and value have biases.
-        encoder_stride: upsampling of the masked-image decoder; kept for the file's sake.
-        pooler_output_size: width of the pooled vector; `hidden_size` if not given.
-        pooler_act: activation of the pooler.
-        apply_layernorm: as a backbone, whether the final norm is applied to every feature map.
-
-    Example:
-        >>> config = ViTConfig(num_hidden_layers=3, out_features=["stage1", "stage3"])
-        >>> config.out_indices
-        [1, 3]
-    """
-
-    model_type: ClassVar[str] = "vit"
-
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.0
-    attention_probs_dropout_prob: float = 0.0
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    image_size: int | list[int] = 224
-    patch_size: int | list[int] = 16
-    num_channels: int = 3
-    qkv_bias: bool = True
-    encoder_stride: int = 16
-    pooler_output_size: int | None = None
-    pooler_act: str = "tanh"
-    apply_layernorm: bool = True
-
-    def __post_init__(self) -> None:
-        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
-                "the first has to be a multiple of the second"
-            )
-        self.pooler_output_size = self.pooler_output_size or self.hidden_size
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
-        super().__post_init__()
-        if not all(self.grid):
-            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return pair(self.patch_size, "patch_size")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the position embeddings."""
-        height, width = pair(self.image_size, "image_size")
-        return height // self.patch[0], width // self.patch[1]
-
-
-def pair(value: int | list[int], name: str) -> tuple[int, int]:
-    """Return a config's height and width, which may be given as one side.
-
-    Args:
-        value: the side, or height and width.
-        name: the field, for the error's message.
-    """
-    sides = (value, value) if isinstance(value, int) else tuple(value)
-    if len(sides) != 2 or min(sides) < 1:
-        raise ConfigError(f"{name} is {value}: give one positive number or [height, width]")
-    return sides[0], sides[1]
-
-
-class PatchFields(Protocol):
-    """What cutting into patches needs of a config."""
-
-    num_channels: int
-    hidden_size: int
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-
-
-class AttentionFields(Protocol):
-    """What self-attention needs of a config."""
-
-    hidden_size: int
-    num_attention_heads: int
-    attention_probs_dropout_prob: float
-
-    @property
-    def qkv_bias(self) -> bool:
-        """Whether query, key and value have biases."""
-
-
-class ViTPatchEmbeddings(nn.Module):
-    """Cuts the image into patches and maps each to a token (section 3.1, equation 1)."""
-
-    def __init__(self, config: PatchFields) -> None:
-        super().__init__()
-        self.projection = nn.Conv2d(
-            config.num_channels, config.hidden_size, kernel_size=config.patch, stride=config.patch
-        )
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Map (b, c, H, W) pixels to (b, hidden, h, w) tokens on their grid."""
-        channels, patch = self.projection.in_channels, self.projection.kernel_size
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
-            raise InputError(f"pixel_values is {tuple(pixel_values.shape)}: it has to be (b, {channels}, H, W)")
-        if pixel_values.shape[2] < patch[0] or pixel_values.shape[3] < patch[1]:
-            raise InputError(
-                f"pixel_values is {pixel_values.shape[3]}×{pixel_values.shape[2]} (width×height), smaller than "
-                f"one {patch[1]}×{patch[0]} patch: pad or enlarge it"
-            )
-        tokens: Tensor = self.projection(pixel_values.to(self.projection.weight.dtype))  # (b, hidden, h, w)
-        return tokens
 
 
 class ViTEmbeddings(nn.Module):
@@ -205,80 +71,14 @@ class ViTEmbeddings(nn.Module):
         return self.mask_token
 
 
-class ViTSelfAttention(nn.Module):
-    """The three projections and the attention between them."""
-
-    def __init__(self, config: AttentionFields) -> None:
-        super().__init__()
-        self.heads = config.num_attention_heads
-        self.dropout = config.attention_probs_dropout_prob
-        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-
-    def forward(
-        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend; the weights (b, heads, n, n) exist only where they are asked for.
-
-        Args:
-            tokens: (b, n, hidden).
-            mask: bool, false where a token must not be looked at, or a bias that is added to the scores; any shape
-                that broadcasts to (b, heads, n, n).
-            output_attentions: return the weights too.
-        """
-        query, key, value = (
-            part(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b, heads, n, d)
-            for part in (self.query, self.key, self.value)
-        )
-        dropout = self.dropout if self.training else 0.0
-        if not output_attentions:
-            mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout)
-            return mixed.transpose(1, 2).flatten(2), None  # (b, n, hidden)
-        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5  # (b, heads, n, n)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-        weights = functional.dropout(scores.softmax(dim=-1), dropout, self.training)
-        return (weights @ value).transpose(1, 2).flatten(2), weights  # (b, n, hidden)
-
-
-class ViTDense(nn.Module):
-    """A linear map; one class for the three places where the checkpoints call it "dense"."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(inputs, outputs)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map (…, inputs) to (…, outputs)."""
-        mapped: Tensor = self.dense(tokens)
-        return mapped
-
-
-class ViTAttention(nn.Module):
-    """Multi-head self-attention with its output projection (appendix A)."""
-
-    def __init__(self, config: AttentionFields) -> None:
-        super().__init__()
-        self.attention = ViTSelfAttention(config)
-        self.output = ViTDense(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Map (b, n, hidden) to the same shape, with the weights if asked for."""
-        mixed, weights = self.attention(tokens, mask, output_attentions)
-        return self.output(mixed), weights
-
-
 class ViTLayer(nn.Module):
     """One layer: attention, then the feed-forward part, each normed before and added after (equations 2, 3)."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.attention = ViTAttention(config)
-        self.intermediate = ViTDense(config.hidden_size, config.intermediate_size)
-        self.output = ViTDense(config.intermediate_size, config.hidden_size)
+        self.intermediate = Dense(config.hidden_size, config.intermediate_size)
+        self.output = Dense(config.intermediate_size, config.hidden_size)
         self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.activation = activation(config.hidden_act)
@@ -292,42 +92,6 @@ class ViTLayer(nn.Module):
         tokens = tokens + self.dropout(added)
         added = self.output(self.activation(self.intermediate(self.layernorm_after(tokens))))
         return tokens + self.dropout(added), weights
-
-
-class LayerStack(nn.Module):
-    """Layers one after another, each called as `ViTLayer` is."""
-
-    def __init__(self, layers: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.layer = nn.ModuleList(layers)
-        self.gradient_checkpointing = False
-
-    def forward(
-        self, tokens: Tensor, keep: set[int], mask: Any = None, output_attentions: bool = False
-    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None]:
-        """Run the layers.
-
-        Args:
-            tokens: (b, n, hidden).
-            keep: the stages whose output is wanted; 0 is before the first layer.
-            mask: what each layer gets as its mask.
-            output_attentions: keep the attention weights.
-
-        Returns:
-            The last tokens; those after each stage in `keep` (0 is before the first layer); the attention weights
-            of each layer if asked for.
-        """
-        kept = {0: tokens} if 0 in keep else {}
-        attentions = []
-        for stage, layer in enumerate(self.layer, start=1):
-            if self.gradient_checkpointing and self.training:
-                tokens, weights = checkpoint(layer, tokens, mask, output_attentions, use_reentrant=False)
-            else:
-                tokens, weights = layer(tokens, mask, output_attentions)
-            if stage in keep:
-                kept[stage] = tokens
-            attentions.append(weights)
-        return tokens, kept, tuple(attentions) if output_attentions else None
 
 
 class ViTEncoder(LayerStack):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from perpixel.backbones import config_from_dict
 from perpixel.backbones.base import BackboneConfig
-from perpixel.backbones.vit import ViTConfig
+from perpixel.backbones.vit_config import ViTConfig
 from perpixel.errors import ConfigError
 from perpixel.models.backbone import resolve_backbone, without_backbone_name
 from perpixel.models.labels import LabelledConfig

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.vit import ViTConfig, ViTPatchEmbeddings
+from perpixel.backbones.vit_config import ViTConfig
 from perpixel.errors import ConfigError, InputError
+from perpixel.layers.transformer import ViTPatchEmbeddings
 from perpixel.models.backbone import build_backbone
 from perpixel.models.dpt.config import HYBRID_STAGES, DPTConfig
 

@@ -1,0 +1,166 @@
+"""What the vision transformers share: cutting into patches, attention, and the stack of layers.
+
+"An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", Dosovitskiy et al., 2020,
+arXiv 2010.11929, section 3.1. ViT, DINOv2, BEiT and DPT are built of these parts, and their checkpoints name the
+parameters alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from perpixel.errors import InputError
+
+
+class PatchFields(Protocol):
+    """What cutting into patches needs of a config."""
+
+    num_channels: int
+    hidden_size: int
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+
+
+class AttentionFields(Protocol):
+    """What self-attention needs of a config."""
+
+    hidden_size: int
+    num_attention_heads: int
+    attention_probs_dropout_prob: float
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether query, key and value have biases."""
+
+
+class ViTPatchEmbeddings(nn.Module):
+    """Cuts the image into patches and maps each to a token (section 3.1, equation 1)."""
+
+    def __init__(self, config: PatchFields) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(
+            config.num_channels, config.hidden_size, kernel_size=config.patch, stride=config.patch
+        )
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Map (b, c, H, W) pixels to (b, hidden, h, w) tokens on their grid."""
+        channels, patch = self.projection.in_channels, self.projection.kernel_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
+            raise InputError(f"pixel_values is {tuple(pixel_values.shape)}: it has to be (b, {channels}, H, W)")
+        if pixel_values.shape[2] < patch[0] or pixel_values.shape[3] < patch[1]:
+            raise InputError(
+                f"pixel_values is {pixel_values.shape[3]}×{pixel_values.shape[2]} (width×height), smaller than "
+                f"one {patch[1]}×{patch[0]} patch: pad or enlarge it"
+            )
+        tokens: Tensor = self.projection(pixel_values.to(self.projection.weight.dtype))  # (b, hidden, h, w)
+        return tokens
+
+
+class ViTSelfAttention(nn.Module):
+    """The three projections and the attention between them."""
+
+    def __init__(self, config: AttentionFields) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.dropout = config.attention_probs_dropout_prob
+        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; the weights (b, heads, n, n) exist only where they are asked for.
+
+        Args:
+            tokens: (b, n, hidden).
+            mask: bool, false where a token must not be looked at, or a bias that is added to the scores; any shape
+                that broadcasts to (b, heads, n, n).
+            output_attentions: return the weights too.
+        """
+        query, key, value = (
+            part(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b, heads, n, d)
+            for part in (self.query, self.key, self.value)
+        )
+        dropout = self.dropout if self.training else 0.0
+        if not output_attentions:
+            mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+            return mixed.transpose(1, 2).flatten(2), None  # (b, n, hidden)
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5  # (b, heads, n, n)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+        weights = functional.dropout(scores.softmax(dim=-1), dropout, self.training)
+        return (weights @ value).transpose(1, 2).flatten(2), weights  # (b, n, hidden)
+
+
+class Dense(nn.Module):
+    """A linear map; one class for all places where the checkpoints call it "dense"."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (…, inputs) to (…, outputs)."""
+        mapped: Tensor = self.dense(tokens)
+        return mapped
+
+
+class ViTAttention(nn.Module):
+    """Multi-head self-attention with its output projection (appendix A)."""
+
+    def __init__(self, config: AttentionFields) -> None:
+        super().__init__()
+        self.attention = ViTSelfAttention(config)
+        self.output = Dense(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (b, n, hidden) to the same shape, with the weights if asked for."""
+        mixed, weights = self.attention(tokens, mask, output_attentions)
+        return self.output(mixed), weights
+
+
+class LayerStack(nn.Module):
+    """Layers one after another, each called as `ViTLayer` is."""
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(layers)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, tokens: Tensor, keep: set[int], mask: Any = None, output_attentions: bool = False
+    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None]:
+        """Run the layers.
+
+        Args:
+            tokens: (b, n, hidden).
+            keep: the stages whose output is wanted; 0 is before the first layer.
+            mask: what each layer gets as its mask.
+            output_attentions: keep the attention weights.
+
+        Returns:
+            The last tokens; those after each stage in `keep` (0 is before the first layer); the attention weights
+            of each layer if asked for.
+        """
+        kept = {0: tokens} if 0 in keep else {}
+        attentions = []
+        for stage, layer in enumerate(self.layer, start=1):
+            if self.gradient_checkpointing and self.training:
+                tokens, weights = checkpoint(layer, tokens, mask, output_attentions, use_reentrant=False)
+            else:
+                tokens, weights = layer(tokens, mask, output_attentions)
+            if stage in keep:
+                kept[stage] = tokens
+            attentions.append(weights)
+        return tokens, kept, tuple(attentions) if output_attentions else None
