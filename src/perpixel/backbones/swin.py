@@ -16,9 +16,11 @@ from torch.utils.checkpoint import checkpoint
 
 from perpixel.backbones.base import Backbone
 from perpixel.backbones.swin_config import SwinConfig as SwinConfig
-from perpixel.errors import ConfigError, InputError
+from perpixel.backbones.swin_embeddings import SwinEmbeddings
+from perpixel.errors import ConfigError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
+from perpixel.layers.transformer import Dense
 from perpixel.layers.windows import relative_position_bias, shift_mask, window_partition, window_unpartition
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
@@ -42,77 +44,6 @@ class SwinModelOutput(BaseModelOutputWithPooling):
     reshaped_hidden_states: tuple[Tensor, ...] | None = None
 
 
-class SwinPatchEmbeddings(nn.Module):
-    """Cuts the image into patches and maps each to a token (section 3.1, "patch partition")."""
-
-    def __init__(self, config: SwinConfig) -> None:
-        super().__init__()
-        self.projection = nn.Conv2d(
-            config.num_channels, config.embed_dim, kernel_size=config.patch, stride=config.patch
-        )
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Map (b, c, H, W) pixels to (b, h, w, embed) tokens; the sides are filled up with zeros to whole patches."""
-        channels, (rows, columns) = self.projection.in_channels, self.projection.kernel_size
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or 0 in pixel_values.shape:
-            raise InputError(f"pixel_values is {tuple(pixel_values.shape)}: it has to be (b, {channels}, H, W)")
-        height, width = pixel_values.shape[2:]
-        if height % rows or width % columns:
-            pixel_values = functional.pad(pixel_values, (0, -width % columns, 0, -height % rows))
-        tokens: Tensor = self.projection(pixel_values.to(self.projection.weight.dtype))  # (b, embed, h, w)
-        return tokens.permute(0, 2, 3, 1).contiguous()  # (b, h, w, embed)
-
-
-class SwinEmbeddings(nn.Module):
-    """Patch tokens, normed, with positions where the config asks for them (section 3.1, and table 4)."""
-
-    def __init__(self, config: SwinConfig, use_mask_token: bool = False) -> None:
-        super().__init__()
-        self.grid = config.grid
-        self.patch_embeddings = SwinPatchEmbeddings(config)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim)) if use_mask_token else None
-        self.position_embeddings: nn.Parameter | None = None
-        if config.use_absolute_embeddings:
-            self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.embed_dim))
-        self.norm = nn.LayerNorm(config.embed_dim)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(
-        self,
-        pixel_values: Tensor,
-        bool_masked_pos: Tensor | None = None,
-        interpolate_pos_encoding: bool = False,
-    ) -> Tensor:
-        """Return the tokens as a map (b, h, w, embed)."""
-        tokens: Tensor = self.norm(self.patch_embeddings(pixel_values))  # (b, h, w, embed)
-        if bool_masked_pos is not None:
-            if self.mask_token is None:
-                raise InputError("bool_masked_pos needs a mask token: build SwinModel(config, use_mask_token=True)")
-            count = tokens.shape[1] * tokens.shape[2]
-            if bool_masked_pos.shape != (len(tokens), count):
-                given = tuple(bool_masked_pos.shape)
-                raise InputError(f"bool_masked_pos is {given} but the images have {count} patches: give (b, patches)")
-            masked = bool_masked_pos.bool().reshape(*tokens.shape[:3], 1)  # (b, h, w, 1)
-            tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
-        if self.position_embeddings is not None:
-            tokens = tokens + self._positions(self.position_embeddings, tokens, interpolate_pos_encoding)
-        dropped: Tensor = self.dropout(tokens)
-        return dropped
-
-    def _positions(self, learned: Tensor, tokens: Tensor, resample: bool) -> Tensor:
-        rows, columns = tokens.shape[1:3]
-        plane = learned.reshape(1, *self.grid, -1)  # (1, h, w, embed)
-        if (rows, columns) == self.grid:
-            return plane
-        if not resample:
-            raise InputError(
-                f"pixel_values has {columns}×{rows} patches (width×height) but the position embeddings "
-                f"{self.grid[1]}×{self.grid[0]}: resize the image or pass interpolate_pos_encoding=True"
-            )
-        plane = functional.interpolate(plane.permute(0, 3, 1, 2), size=(rows, columns), mode="bicubic")
-        return plane.permute(0, 2, 3, 1)  # (1, h, w, embed)
-
-
 class SwinPatchMerging(nn.Module):
     """Joins each 2×2 tokens into one of twice the width (section 3.1, "patch merging")."""
 
@@ -131,19 +62,6 @@ class SwinPatchMerging(nn.Module):
         quads = quads.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (b, ⌈h/2⌉, ⌈w/2⌉, 4c)
         merged: Tensor = self.reduction(self.norm(quads))
         return merged
-
-
-class SwinDense(nn.Module):
-    """A linear map; one class for the three places where the checkpoints call it "dense"."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(inputs, outputs)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map (…, inputs) to (…, outputs)."""
-        mapped: Tensor = self.dense(tokens)
-        return mapped
 
 
 class SwinSelfAttention(nn.Module):
@@ -192,7 +110,7 @@ class SwinAttention(nn.Module):
     def __init__(self, config: SwinConfig, width: int, heads: int) -> None:
         super().__init__()
         self.self = SwinSelfAttention(config, width, heads)
-        self.output = SwinDense(width, width)
+        self.output = Dense(width, width)
 
     def forward(
         self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
@@ -210,8 +128,8 @@ class SwinLayer(nn.Module):
         self.layernorm_before = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.attention = SwinAttention(config, width, heads)
         self.layernorm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.intermediate = SwinDense(width, int(config.mlp_ratio * width))
-        self.output = SwinDense(int(config.mlp_ratio * width), width)
+        self.intermediate = Dense(width, int(config.mlp_ratio * width))
+        self.output = Dense(int(config.mlp_ratio * width), width)
         self.activation = activation(config.hidden_act)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.drop_rate = drop_rate

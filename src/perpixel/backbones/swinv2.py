@@ -15,10 +15,12 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from perpixel.backbones.base import Backbone
-from perpixel.backbones.swin import SwinDense, SwinEmbeddings, SwinModelOutput
+from perpixel.backbones.swin import SwinModelOutput
+from perpixel.backbones.swin_embeddings import SwinEmbeddings
 from perpixel.backbones.swinv2_config import Swinv2Config as Swinv2Config
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
+from perpixel.layers.transformer import Dense
 from perpixel.layers.windows import relative_position_bias, shift_mask, window_partition, window_unpartition
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput
@@ -136,7 +138,7 @@ class Swinv2Attention(nn.Module):
     def __init__(self, config: Swinv2Config, width: int, heads: int, pretrained: int) -> None:
         super().__init__()
         self.self = Swinv2SelfAttention(config, width, heads, pretrained)
-        self.output = SwinDense(width, width)
+        self.output = Dense(width, width)
 
     def forward(
         self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
@@ -153,8 +155,8 @@ class Swinv2Layer(nn.Module):
         super().__init__()
         self.attention = Swinv2Attention(config, width, heads, pretrained)
         self.layernorm_before = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.intermediate = SwinDense(width, int(config.mlp_ratio * width))
-        self.output = SwinDense(int(config.mlp_ratio * width), width)
+        self.intermediate = Dense(width, int(config.mlp_ratio * width))
+        self.output = Dense(int(config.mlp_ratio * width), width)
         self.layernorm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.activation = activation(config.hidden_act)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
