@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from perpixel import __version__
+from perpixel.cli.bokeh import bokeh
 from perpixel.cli.cutout import cutout
+from perpixel.cli.depth import depth
 from perpixel.cli.matte import matte
 from perpixel.cli.models import models
 from perpixel.cli.reporting import Settings, describe, show_warning
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command()(cutout)
 app.command()(matte)
 app.command()(segment)
+app.command()(depth)
+app.command()(bokeh)
 app.command()(trimap)
 app.command()(models)
 

@@ -24,9 +24,20 @@ Model = Annotated[
 SegmentationModel = Annotated[
     str | None,
     typer.Option(
-        help="A Hub id or a local folder of a Mask2Former; the smallest for COCO on the Hub when not given.",
+        help="A Hub id or a folder of a Mask2Former or DPT; the smallest Mask2Former for COCO when not given.",
         show_default=False,
     ),
+]
+DepthModel = Annotated[
+    str | None,
+    typer.Option(
+        help="A Hub id or a folder of a DPT or Depth Anything; the smallest Depth Anything V2 when not given.",
+        show_default=False,
+    ),
+]
+Detail = Annotated[
+    Literal["whole", "tiled"],
+    typer.Option(help="tiled goes over large pictures piece by piece: finer edges, more time."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the CPU when not given.", show_default=False)]
 MaxMemory = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def bokeh(
         assert matte is not None
         focus = float(np.median(near[matte.alpha >= SUBJECT]))
     alpha, foreground = (None, None) if matte is None else (matte.alpha, matte.foreground)
-    pixels = blur(photo.pixels, near, focus, aperture, alpha=alpha, foreground=foreground)
+    pixels: Any = blur(photo.pixels, near, focus, aperture, alpha=alpha, foreground=foreground)
     return Picture(pixels, icc_profile=photo.icc_profile)
 
 
