@@ -4,15 +4,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.dpt.tiny import tiny_config as dpt_config
+from models.dpt.tiny import tiny_model as dpt_model
 from models.mask2former.tiny import tiny_config, tiny_model
 from perpixel.errors import CheckpointError, InputError
 from perpixel.hub import catalog
 from perpixel.images.read import read_photo
+from perpixel.models.dpt.model import DPTForSemanticSegmentation
+from perpixel.models.dpt.processor import DPTImageProcessor
 from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+from perpixel.models.outputs import SemanticSegmenterOutput
 from perpixel.results.segments import KINDS
 from perpixel.tasks.segmentation import DEFAULT_MODEL, Segmenter, load_segmenter, segment
 from tasks.painted import NAMES, mask, painted_model, painted_segmenter, same, scene
@@ -184,3 +190,63 @@ def test_a_checkpoint_of_another_family(tmp_path):
 
 def test_the_stub_is_a_real_model():
     assert painted_model().config.id2label == NAMES and tiny_config().num_labels == 3
+
+
+# DPT
+
+
+class Striped(DPTForSemanticSegmentation):
+    """Sees the label by the brightness, through the real kind of output."""
+
+    def forward(self, pixel_values, **_):
+        grey = pixel_values.mean(1, keepdim=True) * 3
+        return SemanticSegmenterOutput(logits=-((grey - torch.arange(3.0)[:, None, None]) ** 2))
+
+
+def striped():
+    config = dpt_config(num_labels=None, id2label={0: "wall", 1: "floor", 2: "door"})
+    processor = DPTImageProcessor(size=32, keep_aspect_ratio=True, ensure_multiple_of=16, do_normalize=False)
+    return Segmenter(Striped(config).eval(), processor)
+
+
+def stripes():
+    image = np.zeros((48, 96, 3), np.uint8)
+    image[:, 30:70], image[:, 70:] = 170, 85
+    return image
+
+
+@pytest.mark.parametrize("kind", [None, "semantic"])
+def test_dpt_tells_the_label_of_each_pixel(kind):
+    found = segment(stripes(), model=striped(), kind=kind)
+    assert found.kind == "semantic" and found.size == (96, 48)
+    assert [(each.label, each.score, each.is_thing) for each in found] == [
+        ("door", None, None),
+        ("wall", None, None),
+        ("floor", None, None),
+    ]
+    boxes = [each.box for each in found]
+    np.testing.assert_allclose(boxes, [(30, 0, 70, 48), (0, 0, 30, 48), (70, 0, 96, 48)], atol=2)
+    assert segment(stripes(), model=striped(), kind=kind, labels="door").labels == ["door"]
+
+
+@pytest.mark.parametrize("kind", ["panoptic", "instance"])
+def test_dpt_finds_no_single_things(kind):
+    with pytest.raises(InputError, match=rf"kind='{kind}' .* use kind='semantic', or a Mask2Former"):
+        segment(stripes(), model=striped(), kind=kind)
+    assert segment(scene(), model=PAINTED).kind == "panoptic"
+
+
+def test_dpt_by_its_folder(tmp_path):
+    network = dpt_model(DPTForSemanticSegmentation, dpt_config(num_labels=4))
+    network.save_pretrained(tmp_path)
+    DPTImageProcessor(size=32).save_pretrained(tmp_path)
+    found = segment(stripes(), model=tmp_path)
+    processor = DPTImageProcessor(size=32, keep_aspect_ratio=True, ensure_multiple_of=16)
+    inputs = processor(stripes(), return_tensors="pt")
+    assert inputs.pixel_values.shape == (1, 3, 32, 64), "the image keeps its aspect"
+    with torch.no_grad():
+        classes = processor.post_process_semantic_segmentation(network(**inputs), [(48, 96)])[0].numpy()
+    assert {each.label_id for each in found} == set(np.unique(classes))
+    for each in found:
+        np.testing.assert_array_equal(found.mask(each), classes == each.label_id)
+    assert segment(stripes(), model=network, size=16).size == (96, 48)
