@@ -7,17 +7,16 @@ with 518 pixels and multiples of 14.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 from PIL import Image
 
-from perpixel.errors import ConfigError, InputError, PerpixelWarning
+from perpixel.errors import ConfigError, InputError
 from perpixel.images.transforms import resample_filter, resize, resize_labels, size_rule
 from perpixel.models.dpt.sizes import check_one_size, covered_part, margins, resized_size
-from perpixel.models.mask2former.annotations import LabelledImage, read_labelled
+from perpixel.models.labelled_images import LabelledImage, read_labelled, warn_of_small_values
 from perpixel.models.planes import Array, ChannelDimension, as_member, colour_planes, write_planes
 from perpixel.models.processing import (
     BatchFeature,
@@ -191,12 +190,9 @@ class DPTImageProcessor(ImageProcessor):
         settings = self.from_dict(self.to_dict(), **given)
         kind = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
         layout = None if data_format is None else as_member(ChannelDimension, data_format, "data_format")
-        found = (
-            None if input_data_format is None else as_member(ChannelDimension, input_data_format, "input_data_format")
-        )
-        read = read_labelled(images, segmentation_maps, found, "images")
+        read = read_labelled(images, segmentation_maps, input_data_format, "images")
         if settings.do_rescale:
-            _warn_of_small_values(read)
+            warn_of_small_values(read)
         pixels = [settings._prepared(item) for item in read]
         if kind is not None:
             check_one_size([(item.image.name, planes.shape[1:]) for item, planes in zip(read, pixels, strict=True)])
@@ -373,14 +369,3 @@ def _resized(planes: Array, size: tuple[int, int], resample: int, unit: float) -
     """Resize; what shoots over the range of 16-bit and boolean images is cut off, as Pillow does it with bytes."""
     resized = resize(planes, size, resample)
     return resized.clip(0, 255 / unit) if unit != 1 else resized
-
-
-def _warn_of_small_values(read: Sequence[LabelledImage]) -> None:
-    small = [item.image.name for item in read if item.image.in_unit_range]
-    if small:
-        warnings.warn(
-            f"values of {', '.join(small)} already lie in 0…1 and are rescaled once more: pass "
-            "do_rescale=False, or values in 0…255",
-            PerpixelWarning,
-            stacklevel=3,
-        )

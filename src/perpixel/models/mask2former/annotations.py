@@ -6,110 +6,19 @@ instance and panoptic annotations are all a set of masks, each with a class.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perpixel.errors import ConfigError, InputError, PerpixelWarning
-from perpixel.models.planes import Array, ChannelDimension, RawImage, read_images, split_images
+from perpixel.errors import ConfigError, InputError
+from perpixel.models.planes import Array
 
 if TYPE_CHECKING:
     from perpixel.models.mask2former.targets import CompressedMasks
 
 Classes = Mapping[int, int]
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """An image, and its label map if there is one.
-
-    Attributes:
-        image: as it was given.
-        layout: where its channels lie.
-        labels: (h, w) of its size, whole numbers; None without annotations.
-        labels_name: what messages call the map.
-    """
-
-    image: RawImage
-    layout: ChannelDimension
-    labels: Array | None = None
-    labels_name: str = ""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.image.size(self.layout)
-
-
-def read_labelled(images: Any, maps: Any, layout: ChannelDimension | None, argument: str) -> list[LabelledImage]:
-    """Read images and as many label maps; `layout` tells where the channels of image arrays lie.
-
-    Raises:
-        InputError: something is no image or no label map, there are more of one than of the other, or two
-            sizes differ.
-    """
-    from perpixel.images.labels import read_labels
-    from perpixel.images.read import read_photo
-
-    depth = 2 if layout is ChannelDimension.NONE else None
-    single, batched = split_images(images, argument, depth=depth)
-    read = read_images(single, argument, lambda source: read_photo(source).pixels, layout=layout)
-    if maps is None:
-        return [_located(image) for image in read]
-    # (n, h, w) beside n images is a batch of maps; beside one image it is one with a channel axis.
-    several = batched and tuple(getattr(maps, "shape", ()))[:1] == (len(read),)
-    single, _ = split_images(maps, "segmentation_maps", depth=2 if several else None)
-    if len(single) != len(read):
-        raise InputError(
-            f"{len(read)} {argument} but {len(single)} segmentation_maps were given: pass one map for each"
-        )
-    read_maps = read_images(single, "segmentation_maps", read_labels)
-    return [_located(image, its_map) for image, its_map in zip(read, read_maps, strict=True)]
-
-
-def _located(image: RawImage, its_map: RawImage | None = None) -> LabelledImage:
-    """Choose the layouts that make both the same size: a shape such as (3, 8, 3) can be read in two ways."""
-    found = []
-    for layout in image.layouts:
-        if its_map is None:
-            found.append(LabelledImage(image, layout))
-            continue
-        map_layout = next((item for item in its_map.layouts if its_map.size(item) == image.size(layout)), None)
-        if map_layout is not None:
-            found.append(LabelledImage(image, layout, _label_plane(its_map, map_layout), its_map.name))
-    if not found and its_map is not None:
-        (height, width), (rows, columns) = image.size(image.layouts[0]), its_map.size(its_map.layouts[0])
-        raise InputError(
-            f"{its_map.name} is {columns}×{rows} but {image.name} is {width}×{height} (width×height): pass the "
-            f"image's own map, or resize the map to {width}×{height} by nearest neighbour"
-        )
-    shape = image.values.shape
-    if len(found) > 1 and shape[0] == shape[-1] == 3:
-        warnings.warn(
-            f"{image.name} has the shape {shape}, whose channels may be first or last, and is taken as "
-            f"{found[0].layout.value}: pass input_data_format to say so",
-            PerpixelWarning,
-            stacklevel=5,
-        )
-    return found[0]
-
-
-def _label_plane(its_map: RawImage, layout: ChannelDimension) -> Array:
-    """Return (h, w) whole numbers; three channels are COCO's panoptic colours."""
-    from perpixel.images.labels import panoptic_ids
-
-    planes = its_map.planes(layout)
-    if len(planes) == 4:
-        raise InputError(f"{its_map.name} has four channels: pass (h, w), or COCO's panoptic colours (h, w, 3)")
-    labels: Array = panoptic_ids(planes, its_map.name) if len(planes) == 3 else planes[0]
-    if labels.dtype.kind == "f":
-        if (labels % 1).any():
-            raise InputError(f"{its_map.name} holds fractions: labels are whole numbers, pass them unscaled")
-        labels = labels.astype(np.int64)
-    return labels
 
 
 @dataclass(frozen=True)
@@ -160,6 +69,34 @@ class LabelRules:
             kept.append(number)
             found.append(label)
         return kept, found
+
+
+def masks_and_classes(
+    labels: Sequence[Array],
+    names: Sequence[str],
+    classes: Any,
+    rules: LabelRules,
+    size: tuple[int, int],
+    *,
+    compressed: bool = False,
+) -> Iterator[tuple[Array | CompressedMasks, Array]]:
+    """Yield the masks of each map, (objects, *size) float32 or compressed, and their classes, (objects,) int64.
+
+    Args:
+        labels: the maps, each (h, w), whole numbers, of at most `size`.
+        names: what messages call each of them.
+        classes: `instance_id_to_semantic_id`, see `classes_of_each`.
+        rules: what the numbers of the maps mean.
+        size: height and width of the batch.
+        compressed: give `CompressedMasks`.
+
+    Raises:
+        InputError: as `classes_of_each` and `LabelRules.objects`.
+    """
+    masks_of = compressed_masks if compressed else binary_masks
+    for plane, its_classes, name in zip(labels, classes_of_each(classes, len(labels)), names, strict=True):
+        numbers, found = rules.objects(plane, its_classes, name)
+        yield masks_of(plane, numbers, size), np.array(found, np.int64)
 
 
 def binary_masks(labels: Array, numbers: Sequence[int], size: tuple[int, int]) -> Array:

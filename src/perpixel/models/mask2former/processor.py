@@ -5,14 +5,13 @@ Source: Masked-attention Mask Transformer for Universal Image Segmentation, 2022
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Never, Self
 
 import numpy as np
 from PIL import Image
 
-from perpixel.errors import InputError, PerpixelWarning
+from perpixel.errors import InputError
 from perpixel.images.transforms import (
     common_size,
     output_size,
@@ -22,14 +21,8 @@ from perpixel.images.transforms import (
     resize_labels,
     stack_padded,
 )
-from perpixel.models.mask2former.annotations import (
-    LabelledImage,
-    LabelRules,
-    binary_masks,
-    classes_of_each,
-    compressed_masks,
-    read_labelled,
-)
+from perpixel.models.labelled_images import LabelledImage, read_labelled, warn_of_small_values
+from perpixel.models.mask2former.annotations import LabelRules, masks_and_classes
 from perpixel.models.mask2former.post_processor import SegmentPostProcessor
 from perpixel.models.mask2former.settings import checked_divisor, checked_index, checked_pad_size, checked_size
 from perpixel.models.planes import Array, ChannelDimension, as_member, colour_planes, write_planes
@@ -267,9 +260,9 @@ class Mask2FormerImageProcessor(SegmentPostProcessor, ImageProcessor):
         settings = self.from_dict(self.to_dict(), **given)
         kind = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
         layout = None if data_format is None else as_member(ChannelDimension, data_format, "data_format")
-        read = read_labelled(images, segmentation_maps, _known_layout(input_data_format), "images")
+        read = read_labelled(images, segmentation_maps, input_data_format, "images")
         if settings.do_rescale:
-            _warn_of_small_values(read)
+            warn_of_small_values(read)
         prepared, labels = [], []
         for item in read:
             height, width = item.size
@@ -331,9 +324,7 @@ class Mask2FormerImageProcessor(SegmentPostProcessor, ImageProcessor):
             ((2, 3, 40, 30), [1, 0])
         """
         kind = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
-        read = read_labelled(
-            pixel_values_list, segmentation_maps, _known_layout(input_data_format), "pixel_values_list"
-        )
+        read = read_labelled(pixel_values_list, segmentation_maps, input_data_format, "pixel_values_list")
         prepared = [item.image.planes(item.layout).astype(np.float32) for item in read]
         if len({len(planes) for planes in prepared}) > 1:
             counts = ", ".join(str(len(planes)) for planes in prepared)
@@ -394,33 +385,13 @@ class Mask2FormerImageProcessor(SegmentPostProcessor, ImageProcessor):
             if classes is not None:
                 raise InputError("instance_id_to_semantic_id was given without segmentation_maps: pass these too")
             return batch
-        each = classes_of_each(classes, len(labels))
         # Lists, as each image has its own number of objects.
         batch["mask_labels"], batch["class_labels"] = [], []
-        for plane, its_classes, name in zip(labels, each, names, strict=True):
-            ids, its_labels = rules.objects(plane, its_classes, name)
-            masks = (
-                compressed_masks(plane, ids, size) if compressed else _converted(binary_masks(plane, ids, size), kind)
-            )
-            batch["mask_labels"].append(masks)
-            batch["class_labels"].append(_converted(np.array(its_labels, np.int64), kind))
+        for masks, its_classes in masks_and_classes(labels, names, classes, rules, size, compressed=compressed):
+            batch["mask_labels"].append(_converted(masks, kind) if isinstance(masks, np.ndarray) else masks)
+            batch["class_labels"].append(_converted(its_classes, kind))
         return batch
-
-
-def _known_layout(value: str | ChannelDimension | None) -> ChannelDimension | None:
-    return None if value is None else as_member(ChannelDimension, value, "input_data_format")
 
 
 def _converted(array: Array, kind: TensorType | None) -> Any:
     return BatchFeature({"labels": array}, kind).labels
-
-
-def _warn_of_small_values(read: Sequence[LabelledImage]) -> None:
-    small = [item.image.name for item in read if item.image.in_unit_range]
-    if small:
-        warnings.warn(
-            f"values of {', '.join(small)} already lie in 0…1 and are rescaled once more: pass "
-            "do_rescale=False, or values in 0…255",
-            PerpixelWarning,
-            stacklevel=3,
-        )
