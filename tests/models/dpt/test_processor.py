@@ -232,7 +232,8 @@ def test_depth_is_resized_bilinearly_within_its_range(height, width, rows, colum
     depth = torch.rand(1, height, width, generator=torch.Generator().manual_seed(height * width)) * 1000
     found = resized_depth(DPTImageProcessor(), depth, (rows, columns))
     expected = torch.nn.functional.interpolate(depth[None], (rows, columns), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(found, expected[0, 0])
+    # Places between pixels are rounded too, to 1e-7 or so, and neighbours differ by up to 1000.
+    torch.testing.assert_close(found, expected[0, 0], rtol=0, atol=1e-3)
     assert found.shape == (rows, columns) and depth.min() <= found.min() and found.max() <= depth.max()
     constant = resized_depth(DPTImageProcessor(), torch.full_like(depth, 0.1), (rows, columns))
     assert (constant == torch.tensor(0.1)).all()
