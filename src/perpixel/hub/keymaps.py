@@ -1,8 +1,9 @@
 """Names of parameters in other files, and the Hugging Face names that perpixel's models use.
 
 A Hugging Face checkpoint needs no map. These do: the ViTMatte authors' own files (github.com/hustvl/ViTMatte,
-built on detectron2), those of the Mask2Former authors (`keymaps_mask2former`), the names that transformers 5 uses
-in memory for ViT and Swin, and the prefixes and suffixes that training tools and old converters leave behind.
+built on detectron2), those of the Mask2Former authors (`keymaps_mask2former`), those of the authors of DPT, MiDaS and
+Depth Anything (`keymaps_dpt`), the names that transformers 5 uses in memory for ViT, Swin and DINOv2, and the prefixes
+and suffixes that training tools and old converters leave behind.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from perpixel.errors import CheckpointError
+from perpixel.hub.infer_dpt import depth_anything_config, dpt_config
+from perpixel.hub.keymaps_dpt import from_depth_anything_authors, from_dpt_authors, is_depth_anything, is_dpt
 from perpixel.hub.keymaps_mask2former import from_mask2former_authors, is_mask2former, mask2former_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Layout = Literal["hugging-face", "mask2former-authors", "vitmatte-authors"]
+Layout = Literal["depth-anything-authors", "dpt-authors", "hugging-face", "mask2former-authors", "vitmatte-authors"]
 
 # Added by DistributedDataParallel, torch.compile and averaging wrappers.
 _WRAPPERS = ("module.", "_orig_mod.", "model.module.")
@@ -40,6 +43,10 @@ _TRANSFORMERS_5: tuple[tuple[str, str], ...] = (
     (r"(^|\.)layers\.(\d+)\.mlp\.fc1\.", r"\1encoder.layer.\2.intermediate.dense."),
     (r"(^|\.)layers\.(\d+)\.mlp\.fc2\.", r"\1encoder.layer.\2.output.dense."),
     (r"(^|\.)layers\.(\d+)\.(layernorm_before|layernorm_after)\.", r"\1encoder.layer.\2.\3."),
+    (r"(\.layer\.\d+\.attention)\.q_proj\.", r"\1.attention.query."),
+    (r"(\.layer\.\d+\.attention)\.k_proj\.", r"\1.attention.key."),
+    (r"(\.layer\.\d+\.attention)\.v_proj\.", r"\1.attention.value."),
+    (r"(\.layer\.\d+\.attention)\.o_proj\.", r"\1.output.dense."),
     (r"(^|\.)encoder\.swin\.", r"\1encoder."),
     (r"(\.blocks\.\d+\.attention)\.q_proj\.", r"\1.self.query."),
     (r"(\.blocks\.\d+\.attention)\.k_proj\.", r"\1.self.key."),
@@ -61,6 +68,10 @@ def detect_layout(keys: Collection[str]) -> Layout:
         return "vitmatte-authors"
     if is_mask2former(keys):
         return "mask2former-authors"
+    if is_depth_anything(keys):
+        return "depth-anything-authors"
+    if is_dpt(keys):
+        return "dpt-authors"
     return "hugging-face"
 
 
@@ -78,6 +89,10 @@ def to_hugging_face_names(state: Mapping[str, Tensor], own: Collection[str]) -> 
     layout = detect_layout(state.keys())
     if layout == "mask2former-authors":
         state = from_mask2former_authors(state)
+    elif layout == "depth-anything-authors":
+        state = from_depth_anything_authors(state)
+    elif layout == "dpt-authors":
+        state = from_dpt_authors(state)
     rules = _VITMATTE_AUTHORS if layout == "vitmatte-authors" else _TRANSFORMERS_5
     # A name may still have to gain or lose a prefix such as "vit.": judge the tail alone.
     tails = {tail for key in own for tail in _tails(key)}
@@ -121,25 +136,35 @@ def _tails(key: str) -> tuple[str, ...]:
     return (key, rest) if "." in rest else (key,)
 
 
-def infer_config(state: Mapping[str, Tensor], model_type: str) -> dict[str, Any] | None:
+def infer_config(state: Mapping[str, Tensor], model_type: str, name: str | None = None) -> dict[str, Any] | None:
     """Return a config's fields for an original author's weights, read off the names and shapes of the tensors.
 
-    Works for the ViTMatte authors' small and base models and any other width, and for the Mask2Former authors'
-    models with Swin and ResNet backbones.
+    Works for the ViTMatte authors' small and base models and any other width, for the Mask2Former authors' models
+    with Swin and ResNet backbones, and for those of DPT, MiDaS 3 and Depth Anything.
 
     Args:
         state: the tensors under the authors' names.
         model_type: the model that is to be built, for instance "vitmatte".
+        name: the file's name, which tells what the tensors of a Depth Anything do not (`infer_dpt`).
 
     Returns:
         The fields, or None where the file is not of a known author of such a model.
     """
     state = _unwrapped(state)
     layout = detect_layout(state.keys())
-    authors = {"vitmatte": "ViTMatte", "mask2former": "Mask2Former"}.get(model_type)
-    if authors is None or layout != f"{model_type}-authors":
+    authors = {
+        "depth_anything": "Depth Anything",
+        "dpt": "DPT",
+        "mask2former": "Mask2Former",
+        "vitmatte": "ViTMatte",
+    }.get(model_type)
+    if authors is None or layout != f"{model_type.replace('_', '-')}-authors":
         return None
     try:
+        if model_type == "depth_anything":
+            return depth_anything_config(state, name)
+        if model_type == "dpt":
+            return dpt_config(state)
         if model_type == "mask2former":
             return mask2former_config(state)
         return _vitmatte_config({key: tuple(tensor.shape) for key, tensor in state.items()})

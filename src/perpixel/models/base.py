@@ -340,7 +340,7 @@ class Model(nn.Module):
         """Find the config of a bare weights file: beside it, or from the tensors' shapes."""
         if (path.parent / CONFIG_NAME).is_file():
             return cls.config_class.from_pretrained(path.parent, **overrides)
-        inferred = infer_config(state, cls.config_class.model_type)
+        inferred = infer_config(state, cls.config_class.model_type, path.name)
         if inferred is None:
             raise CheckpointError(
                 f"{path} has no {CONFIG_NAME} beside it: give config={cls.config_class.__name__}(…), "
