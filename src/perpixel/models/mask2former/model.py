@@ -127,15 +127,17 @@ class Mask2FormerModel(Mask2FormerPreTrainedModel):
         height, width = pixel_values.shape[2:]
         sizes = None if pixel_mask is None else image_sizes(pixel_values, pixel_mask)
         whole = self.training if whole_canvas is None else whole_canvas
-        groups = groups_of([(height, width)] * len(pixel_values) if sizes is None or whole else sizes, height, width)
+        if sizes is None or whole:
+            groups = groups_of([(height, width)] * len(pixel_values), height, width)
+        else:
+            # A processor gains nothing from a batch, and alone an image gives the same numbers to the last bit.
+            groups = groups_of(sizes, height, width, one_by_one=pixel_values.device.type == "cpu")
         if len(groups) == 1 and (groups[0].height, groups[0].width) == (height, width):
             outputs = [self._look(pixel_values, hidden, attend, every_mask)]
             output = outputs[0]
         else:
-            outputs = [
-                self._look(pixel_values[group.images, :, : group.height, : group.width], hidden, attend, every_mask)
-                for group in groups
-            ]
+            cut = [pixel_values[group.images, :, : group.height, : group.width].contiguous() for group in groups]
+            outputs = [self._look(pixels, hidden, attend, every_mask) for pixels in cut]
             output = join(groups, outputs, height, width)
         if sizes is not None:
             output.mask_sizes = covered(sizes, groups, outputs).to(pixel_values.device)

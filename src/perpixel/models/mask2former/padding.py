@@ -68,17 +68,23 @@ def image_sizes(pixel_values: Tensor, pixel_mask: Tensor) -> list[tuple[int, int
     return sizes
 
 
-def groups_of(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list[Group]:
+def groups_of(sizes: Sequence[tuple[int, int]], height: int, width: int, *, one_by_one: bool = False) -> list[Group]:
     """Put images of the same size, rounded up to a multiple of 32 within the canvas, together.
+
+    Args:
+        sizes: rows and columns of each image.
+        height: rows of the canvas.
+        width: columns.
+        one_by_one: give each image a group of its own, so that its sums are rounded as if it came alone.
 
     >>> groups_of([(40, 64), (96, 70), (64, 33)], 96, 96)
     [Group(images=[0, 2], height=64, width=64), Group(images=[1], height=96, width=96)]
     """
-    found: dict[tuple[int, int], list[int]] = {}
+    found: dict[tuple[int, ...], list[int]] = {}
     for i, (h, w) in enumerate(sizes):
         extent = (min(-(-h // MULTIPLE) * MULTIPLE, height), min(-(-w // MULTIPLE) * MULTIPLE, width))
-        found.setdefault(extent, []).append(i)
-    return [Group(images, *extent) for extent, images in found.items()] or [Group([], height, width)]
+        found.setdefault((*extent, i if one_by_one else 0), []).append(i)
+    return [Group(images, *extent[:2]) for extent, images in found.items()] or [Group([], height, width)]
 
 
 def covered(
