@@ -6,7 +6,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -16,8 +15,10 @@ from PIL import Image
 
 from perpixel.errors import InputError
 from perpixel.images.depth import Pixels, to_uint8
-from perpixel.ops.label_map import checked_map, extents, painted, relabelled
+from perpixel.ops.label_map import checked_map, painted, relabelled
 from perpixel.results.labels import same_label
+from perpixel.results.segment import Segment as Segment
+from perpixel.results.segment import by_score, check_ids, ranked_map, ranked_masks
 
 if TYPE_CHECKING:
     from perpixel.images.read import ImageLike
@@ -27,33 +28,7 @@ Kind: TypeAlias = Literal["panoptic", "instance", "semantic"]
 Drawn: TypeAlias = Literal["overlay", "map", "panoptic"]
 
 KINDS = ("panoptic", "instance", "semantic")
-LARGEST_ID = 256**3 - 1  # what COCO's panoptic PNG holds
 _THUMBNAIL = 1024  # the longer side of the picture in a notebook
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One thing in an image.
-
-    Attributes:
-        id: its number in `Segments.map`, from 1.
-        label_id: the class as the model numbers it.
-        label: the class's name.
-        score: how sure the model is, from 0 to 1; None where there is no such number (semantic segmentation).
-        area: in pixels, of the whole mask.
-        box: (x0, y0, x1, y1) in whole pixels from the top left; x1 and y1 are just outside.
-        is_thing: whether the class has countable instances (a person) or not (the sky); None where not known.
-        was_fused: whether it may join several parts that the model found one by one, as for the sky.
-    """
-
-    id: int
-    label_id: int
-    label: str
-    score: float | None
-    area: int
-    box: tuple[int, int, int, int]
-    is_thing: bool | None = None
-    was_fused: bool = False
 
 
 class Segments:
@@ -108,7 +83,7 @@ class Segments:
         self._by_id = {segment.id: segment for segment in self._segments}
         self.image: NDArray[Any] | None = image
         self.icc_profile = icc_profile
-        _check_ids(self.map, self._segments, self._masks)
+        check_ids(self.map, self._segments, self._masks)
         if image is not None and (image.shape != (*self.map.shape, 3) or image.dtype not in (np.uint8, np.uint16)):
             raise InputError(
                 f"the image is {image.dtype} {image.shape}, and uint8 or uint16 {(*self.map.shape, 3)} is needed: "
@@ -139,16 +114,7 @@ class Segments:
             image: as in the class.
             icc_profile: as in the class.
         """
-        given = checked_map(map)
-        numbered = relabelled(given, {int(info["id"]): number for number, info in enumerate(infos, 1)})
-        found = extents(numbered, len(infos))
-        order = sorted(found, key=lambda number: -found[number][0])
-        countable = None if things is None else frozenset(things)
-        segments = []
-        for rank, number in enumerate(order, 1):
-            thing = None if countable is None else int(infos[number - 1]["label_id"]) in countable
-            segments.append(_segment(rank, infos[number - 1], id2label, *found[number], thing))
-        ranked = relabelled(numbered, {number: rank for rank, number in enumerate(order, 1)})
+        ranked, segments = ranked_map(checked_map(map), infos, id2label, things)
         return cls(ranked, segments, kind=kind, image=image, icc_profile=icc_profile)
 
     @classmethod
@@ -175,17 +141,8 @@ class Segments:
             image: as in the class.
             icc_profile: as in the class.
         """
-        from perpixel.ops.rle import rle_area, rle_box
-
-        areas = [rle_area(mask) for mask in masks]
-        order = sorted((index for index, area in enumerate(areas) if area), key=lambda index: -areas[index])
-        segments, whole = [], {}
-        for rank, index in enumerate(order, 1):
-            x, y, width, height = rle_box(masks[index])
-            box = (x, y, x + width, y + height)
-            segments.append(_segment(rank, infos[index], id2label, areas[index], box, True))
-            whole[rank] = masks[index]
-        map = painted(_by_score(segments, whole), size)
+        whole, segments = ranked_masks(masks, infos, id2label)
+        map = painted(by_score(segments, whole), size)
         return cls(map, segments, kind=kind, masks=whole, image=image, icc_profile=icc_profile)
 
     @classmethod
@@ -417,49 +374,8 @@ class Segments:
             masks, map = None, relabelled(self.map, {segment.id: segment.id for segment in kept})
         else:
             masks = {segment.id: self._masks[segment.id] for segment in kept}
-            map = painted(_by_score(kept, masks), (self.height, self.width))
+            map = painted(by_score(kept, masks), (self.height, self.width))
         return Segments(map, kept, kind=self.kind, masks=masks, image=self.image, icc_profile=self.icc_profile)
-
-
-def _segment(
-    rank: int,
-    info: Mapping[str, Any],
-    id2label: Mapping[int, str],
-    area: int,
-    box: tuple[int, int, int, int],
-    is_thing: bool | None,
-) -> Segment:
-    label_id = int(info["label_id"])
-    score = info.get("score")
-    return Segment(
-        id=rank,
-        label_id=label_id,
-        label=str(id2label.get(label_id, f"label {label_id}")),
-        score=None if score is None else float(score),
-        area=area,
-        box=box,
-        is_thing=is_thing,
-        was_fused=bool(info.get("was_fused", False)),
-    )
-
-
-def _by_score(segments: Iterable[Segment], masks: Mapping[int, Rle]) -> list[tuple[int, Rle]]:
-    """In the order to paint: the surest last, and of equally sure ones the smaller, which would else be lost."""
-    ordered = sorted(segments, key=lambda segment: (segment.score or 0.0, -segment.area))
-    return [(segment.id, masks[segment.id]) for segment in ordered]
-
-
-def _check_ids(map: NDArray[np.int32], segments: Sequence[Segment], masks: Mapping[int, Rle] | None) -> None:
-    ids = [segment.id for segment in segments]
-    if len(set(ids)) < len(ids) or any(not 1 <= number <= LARGEST_ID for number in ids):
-        raise InputError(f"the segments have the ids {ids}: give each its own, from 1 to {LARGEST_ID}")
-    present = set(np.unique(map).tolist())
-    if not present <= {0, *ids}:
-        raise InputError(
-            f"the map holds the number {min(present - {0, *ids})}, which is no segment's: use 0 for nothing"
-        )
-    if masks is not None and set(masks) != set(ids):
-        raise InputError("masks are given for other ids than the segments': give one for each segment")
 
 
 def _ids(ids: Mapping[int, Segment]) -> str:
