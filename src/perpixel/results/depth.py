@@ -176,32 +176,10 @@ class DepthMap:
             InputError: too few points, all at one depth, outside the image or at an unknown pixel; distances that are
                 not above 0 or run against the depth; or pixels behind infinity without `farthest`.
         """
-        from perpixel.ops.depth import fit_scale_shift, metres
+        from perpixel.ops.depth import metres
+        from perpixel.results.depth_alignment import aligned_to_points
 
-        if not isinstance(known, Mapping):
-            raise InputError(
-                f"known is a {type(known).__name__}: give a dictionary such as {{(120, 80): 1.5, (400, 60): 4}}"
-            )
-        inverse = self.inverse
-        pixels = [self._known_pixel(point, distance) for point, distance in known.items()]
-        if len(pixels) < 2:
-            raise InputError(f"{len(pixels)} known distance is given, and scale and shift need at least 2: add another")
-        found = np.array([inverse[y, x] for x, y in pixels])
-        given = np.array([float(distance) for distance in known.values()])
-        # The spread that counts is that of the points, beside which float32 rounds by 1e-7 of the largest.
-        if np.ptp(found) <= 1e-6 * np.abs(found).max():
-            raise InputError(
-                f"all {len(pixels)} known distances are at the same depth of this map, which leaves its scale open: "
-                "add a point that is nearer or farther"
-            )
-        scale, shift = fit_scale_shift(found, 1 / given)
-        if scale <= 1e-9 * np.ptp(1 / given) / np.ptp(found) or np.ptp(given) == 0:
-            near, far = pixels[int(found.argmax())], pixels[int(found.argmin())]
-            raise InputError(
-                f"the known distances run against the depth: {near} is nearer than {far} in the map, but by the "
-                "distances (in metres) it is not: check both"
-            )
-        return self._metric(metres(scale * inverse + shift, self.valid, farthest))
+        return self._metric(metres(aligned_to_points(self, known), self.valid, farthest))
 
     def align_to(
         self,
@@ -223,29 +201,12 @@ class DepthMap:
         Raises:
             InputError: another size, a reference without metres, or no pixel in common.
         """
-        from perpixel.ops.depth import fit_scale_shift, metres, reciprocal
+        from perpixel.ops.depth import metres
+        from perpixel.results.depth_alignment import aligned_to_reference
 
         truth = reference if isinstance(reference, DepthMap) else DepthMap(reference, kind="metric")
-        if truth.kind != "metric":
-            raise InputError("the reference is inverse depth, and metres are needed: align it first")
-        if truth.size != self.size:
-            raise InputError(
-                f"the reference is {truth.width}×{truth.height} but the depth is {self.width}×{self.height} "
-                "(width×height): resize one of them"
-            )
-        both = self.valid & truth.valid
-        if mask is not None:
-            if np.shape(mask) != both.shape or np.asarray(mask).dtype != np.bool_:
-                raise InputError(
-                    f"the mask is {np.asarray(mask).dtype} of shape {np.shape(mask)}, and bool {both.shape} is needed"
-                )
-            both &= mask
-        if not both.any():
-            raise InputError("no pixel is known in the depth and in the reference (and in the mask): nothing to fit")
-        inverse = self.inverse
-        scale, shift = fit_scale_shift(inverse[both], reciprocal(truth.values, truth.valid)[both])
-        limit = float(truth.values[both].max()) if farthest is None else farthest
-        return self._metric(metres(scale * inverse + shift, self.valid, limit))
+        inverse, largest = aligned_to_reference(self, truth, mask)
+        return self._metric(metres(inverse, self.valid, largest if farthest is None else farthest))
 
     def point_cloud(
         self,
@@ -384,26 +345,6 @@ class DepthMap:
 
     def _metric(self, values: NDArray[np.float32]) -> DepthMap:
         return DepthMap(values, kind="metric", valid=self.valid, image=self.image, icc_profile=self.icc_profile)
-
-    def _known_pixel(self, point: Any, distance: Any) -> tuple[int, int]:
-        try:
-            x, y = (float(place) for place in point)
-            far = float(distance)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{point!r}: {distance!r} is no known distance: give (x, y) in pixels and metres, as in "
-                "{(120, 80): 1.5, (400, 60): 4.0}"
-            ) from None
-        if not (0 <= x < self.width and 0 <= y < self.height):  # NaN fails too
-            raise InputError(
-                f"the point ({x:g}, {y:g}) is outside the image, which is {self.width}×{self.height} (width×height)"
-            )
-        if not 0 < far < math.inf:
-            raise InputError(f"the distance at ({x:g}, {y:g}) is {far:g}: metres above 0 are needed")
-        column, row = int(x), int(y)
-        if not self.valid[row, column]:
-            raise InputError(f"the depth at ({column}, {row}) is unknown: choose a point beside it")
-        return column, row
 
 
 def _checked_image(image: Any, shape: tuple[int, ...]) -> NDArray[Any]:
