@@ -32,7 +32,8 @@ def test_the_table_tells_what_is_here_and_its_licence(cache, capsys):
 def test_families_stand_together_under_their_titles(cache, capsys):
     assert main(["models"]) == 0
     blocks = capsys.readouterr().out.split("\n\n")
-    assert [block.split()[0] for block in blocks] == ["vitmatte:", "mask2former:", "unknown", "CC-BY-NC-4.0:"]
+    titles = [block.split()[0] for block in blocks]
+    assert titles == ["vitmatte:", "mask2former:", "depth_anything:", "dpt:", "unknown", "CC-BY-NC-4.0:"]
     for block in blocks[:2]:
         title, *rows = block.splitlines()
         assert not title.startswith(" ")
@@ -46,7 +47,7 @@ def test_another_cached_model_joins_its_family(monkeypatch, capsys, tmp_path):
     assert main(["models"]) == 0
     blocks = capsys.readouterr().out.split("\n\n")
     assert "me/my-matting" in blocks[0]
-    assert len(blocks) == 3
+    assert len(blocks) == 5
 
 
 def test_json_has_the_same_rows(cache, capsys):

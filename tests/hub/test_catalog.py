@@ -24,7 +24,15 @@ from perpixel.hub.load import find_file
 def test_every_row_is_complete(entry):
     assert entry.summary
     assert entry.source
-    assert entry.licence == {"vitmatte": "Apache-2.0", "mask2former": "CC-BY-NC-4.0"}[entry.family]
+    assert (
+        entry.licence
+        in {
+            "vitmatte": ["Apache-2.0"],
+            "mask2former": ["CC-BY-NC-4.0"],
+            "dpt": ["Apache-2.0", "MIT"],
+            "depth_anything": ["Apache-2.0", "CC-BY-NC-4.0"],
+        }[entry.family]
+    )
     assert find_entry(entry.name) is entry
     assert (entry.folder is None) == ("/" in entry.name)  # either embedded or on the Hub
 
@@ -55,6 +63,38 @@ def test_the_mask2former_zoo():
         "PQ": 45.5,
         "mIoU": 60.8,
     }
+
+
+def test_the_depth_models():
+    """Ids and licences as the Hub has them, one by one where they differ; figures of the authors' tables."""
+    names = {entry.name for entry in CATALOG if entry.family in ("dpt", "depth_anything")}
+    assert len(names) == 9 + 3 + 8 + 8 + 1
+    licences = {entry.name.split("/")[1]: entry.licence for entry in CATALOG if entry.name in names}
+    assert [licences[f"Depth-Anything-V2-{size}-hf"] for size in ("Small", "Base", "Large")] == [
+        "Apache-2.0",
+        "CC-BY-NC-4.0",
+        "CC-BY-NC-4.0",
+    ]
+    for place in ("Indoor", "Outdoor"):
+        for size in ("Small", "Base", "Large"):
+            entry = find_entry(f"depth-anything/Depth-Anything-V2-Metric-{place}-{size}-hf")
+            assert entry.licence == "Apache-2.0"
+            assert ("CC-BY-NC-4.0" in entry.summary) == (size != "Small")  # what it was made from
+            assert f"{20 if place == 'Indoor' else 80} m" in entry.summary
+    assert {licence for name, licence in licences.items() if "beit" in name or "swinv2" in name} == {"MIT"}
+    assert licences["dpt-large"] == licences["dpt-hybrid-midas"] == licences["dpt-dinov2-giant-kitti"] == "Apache-2.0"
+    best = find_entry("Intel/dpt-beit-large-512")
+    assert best.published == {"ETH3D AbsRel": 0.0659, "Sintel AbsRel": 0.2366, "TUM bad": 6.13}
+    assert "its authors' ETH3D AbsRel 0.0659" in best.summary
+    assert find_entry("LiheYoung/depth-anything-small-hf").published["KITTI δ1"] == 93.6
+    assert "authors" not in find_entry("facebook/dpt-dinov2-base-nyu").summary  # they gave none
+    assert "segmentation" in find_entry("Intel/dpt-large-ade").summary
+
+
+def test_the_default_of_depth_is_known_and_free():
+    from perpixel.tasks.depth import DEFAULT_MODEL
+
+    assert find_entry(DEFAULT_MODEL).licence == "Apache-2.0"
 
 
 @pytest.mark.parametrize("kind", ["panoptic", "instance", "semantic"])

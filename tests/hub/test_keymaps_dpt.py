@@ -75,7 +75,9 @@ PAIRS = {
     "swinv2": {
         "pretrained.model.patch_embed.proj.weight": "backbone.embeddings.patch_embeddings.projection.weight",
         "pretrained.model.patch_embed.norm.weight": "backbone.embeddings.norm.weight",
-        "pretrained.model.layers.2.blocks.17.attn.q_bias": "backbone.encoder.layers.2.blocks.17.attention.self.query.bias",
+        "pretrained.model.layers.2.blocks.17.attn.q_bias": (
+            "backbone.encoder.layers.2.blocks.17.attention.self.query.bias"
+        ),
         "pretrained.model.layers.2.blocks.17.attn.cpb_mlp.0.bias": (
             "backbone.encoder.layers.2.blocks.17.attention.self.continuous_position_bias_mlp.0.bias"
         ),

@@ -12,6 +12,8 @@ from perpixel.cli import arguments as given
 _TITLES = {
     "vitmatte": "vitmatte: matting, `perpixel matte` and `perpixel cutout`",
     "mask2former": "mask2former: segmentation, `perpixel segment`",
+    "depth_anything": "depth_anything: depth, `perpixel depth` and `perpixel bokeh`",
+    "dpt": "dpt: depth, `perpixel depth` and `perpixel bokeh`, or segmentation, `perpixel segment`",
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from perpixel.errors import CheckpointError
+from perpixel.hub.zoo_depth import DEPTH
 from perpixel.hub.zoo_mask2former import MASK2FORMER
 
 
@@ -30,7 +31,7 @@ class Entry:
         licence: the SPDX name of the weights' licence.
         folder: the folder inside perpixel/weights where the model is embedded, else None.
         published: figures that the authors of the weights give and nobody measured here, for instance
-            {"PQ": 53.2}, in percent.
+            {"PQ": 53.2}; in percent, but for AbsRel.
         settings: the settings of the image processor that those figures were measured with.
     """
 
@@ -98,12 +99,24 @@ CATALOG: tuple[Entry, ...] = (
         )
         for model in MASK2FORMER
     ),
+    *(
+        Entry(
+            model.name,
+            model.family,
+            model.summary,
+            f"https://huggingface.co/{model.name}",
+            model.licence,
+            published=dict(model.published),
+        )
+        for model in DEPTH
+    ),
 )
 
 # What a licence's name alone does not tell.
 LICENCE_NOTES = {
     "CC-BY-NC-4.0": (
-        "not for commercial use; so say the authors in their MODEL_ZOO.md, while the cards on the Hub say only 'other'"
+        "not for commercial use; so say the authors of Mask2Former in their MODEL_ZOO.md, while the cards on the Hub "
+        "say only 'other', and those of Depth Anything V2 in their README and on the cards"
     ),
 }
 
