@@ -112,7 +112,9 @@ def bokeh(
     return run_files(paths, outputs, work, as_json=json, settings=context.obj)
 
 
-def _read_depth(path: Path, kind: Literal["inverse", "metric"] | None) -> perpixel.DepthMap:
+def _read_depth(
+    path: Path, kind: Literal["inverse", "metric"] | None
+) -> "perpixel.DepthMap":  # quoted, since it imports NumPy
     # The unit is all one for the blur, so whole numbers need no scale.
     return perpixel.DepthMap.load(path) if kind is None else perpixel.DepthMap.load(path, kind=kind, scale=1.0)
 
