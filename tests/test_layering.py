@@ -25,7 +25,7 @@ ALLOWED = {
     "hub": BASE,
     "layers": BASE | {"ops"},
     "data": ARRAYS,
-    "backbones": BASE | {"layers", "hub", "models.base", "models.outputs", "models.fields"},
+    "backbones": BASE | {"layers", "hub", "models.base", "models.config", "models.fields", "models.outputs"},
     "models": MODELS,
     "tasks": TASKS,
     "cli": OUTERMOST,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from perpixel.errors import ConfigError
-from perpixel.models.base import Config, Model
+from perpixel.models.base import Model
+from perpixel.models.config import Config
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perpixel.errors import ConfigError
-from perpixel.models.base import Config
+from perpixel.models.config import Config
 
 DEFAULT_LABELS = 2
 _NAMES = ("num_labels", "id2label", "label2id")

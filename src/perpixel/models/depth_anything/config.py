@@ -10,7 +10,7 @@ from perpixel.backbones import config_from_dict
 from perpixel.backbones.base import BackboneConfig
 from perpixel.errors import ConfigError
 from perpixel.models.backbone import resolve_backbone, without_backbone_name
-from perpixel.models.base import Config
+from perpixel.models.config import Config
 
 
 @dataclass

@@ -9,7 +9,7 @@ from perpixel.backbones.base import BackboneConfig
 from perpixel.backbones.vitdet import VitDetConfig
 from perpixel.errors import ConfigError
 from perpixel.models.backbone import resolve_backbone, without_backbone_name
-from perpixel.models.base import Config
+from perpixel.models.config import Config
 
 
 @dataclass
