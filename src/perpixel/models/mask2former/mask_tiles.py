@@ -27,6 +27,13 @@ SIDE = 96
 LIMIT = 1e30
 
 
+def sigmoid(logits: Floats) -> Floats:
+    """The probabilities of logits."""
+    with np.errstate(over="ignore"):
+        found: Floats = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return found
+
+
 class Span(NamedTuple):
     """A tile's extent along one axis: the pixels [start, stop) of the result from the logits [first, last)."""
 
@@ -110,13 +117,16 @@ class MaskTiles:
         self.low, self.high = self._ranges(width)
 
     def _ranges(self, width: int) -> tuple[Floats, Floats]:
+        # First along the rows, then along the columns, each time with the reduced axis in front: that way it is fast.
         low, high = [], []
         for row in self.rows:
             band = self.logits[:, row.first : row.last, :width].index_select(0, self.queries)  # (n, rows, w)
-            least, most = torch.aminmax(band, dim=1)  # (n, w)
-            low.append(torch.stack([least[:, c.first : c.last].amin(1) for c in self.columns], 1))
-            high.append(torch.stack([most[:, c.first : c.last].amax(1) for c in self.columns], 1))
-        found = torch.stack([torch.stack(low, 1), torch.stack(high, 1)]).float()  # (2, n, rows, columns)
+            low.append(band.amin(1))
+            high.append(band.amax(1))
+        least, most = (torch.stack(one, 2).transpose(0, 1).contiguous() for one in (low, high))  # (w, n, rows)
+        low = [least[c.first : c.last].amin(0) for c in self.columns]
+        high = [most[c.first : c.last].amax(0) for c in self.columns]
+        found = torch.stack([torch.stack(low, 2), torch.stack(high, 2)]).float()  # (2, n, rows, columns)
         both: Floats = found.clamp(-LIMIT, LIMIT).cpu().numpy()
         return both[0], both[1]
 

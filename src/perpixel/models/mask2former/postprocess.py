@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from perpixel.errors import InputError
-from perpixel.models.mask2former.mask_tiles import Floats, Indices, MaskTiles
+from perpixel.models.mask2former.contest import compete
+from perpixel.models.mask2former.mask_tiles import Floats, Indices, MaskTiles, sigmoid
 from perpixel.models.outputs import ModelOutput
 from perpixel.ops.rle import encode_rle
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 # Rounding differs between a bound and the value that it bounds; whatever is this close is looked at.
 SLACK = 2e-6
-# The same for probabilities near 0, where only their ratio counts.
-RELATIVE_SLACK = 1e-4
 # A query that cannot move any score of a tile by more than this counts with its middle there.
 NEGLIGIBLE = 1e-8
 
@@ -90,7 +89,7 @@ def _semantic(weights: Tensor, tiles: MaskTiles) -> Tensor:
     """The class of each pixel; a tile is computed for the classes and queries that its ranges leave open."""
     found = torch.empty(tiles.height, tiles.width, dtype=torch.int64, device=weights.device)
     shares: Floats = weights.cpu().numpy()  # (q, k)
-    low, high = _sigmoid(tiles.low), _sigmoid(tiles.high)
+    low, high = sigmoid(tiles.low), sigmoid(tiles.high)
     for i in range(len(tiles.rows)):
         least, most = low[:, i].T @ shares, high[:, i].T @ shares  # (columns, k)
         open_classes = ~(most < least.max(1, keepdims=True) - SLACK)
@@ -162,14 +161,13 @@ def panoptic_segmentation(
         kept = np.flatnonzero(((labels != classes.shape[1] - 1) & (scores > threshold)).cpu().numpy())
         image = tiles(kept)
         probabilities: Floats = scores.cpu().numpy()[kept]
-        winner, won, own, whole = _compete(image, probabilities, _logit(mask_threshold))
+        winner, won = compete(image, probabilities, _logit(mask_threshold), overlap_mask_area_threshold)
         numbers = np.zeros(len(kept) + 1, np.int32)
         segments: list[dict[str, Any]] = []
         shared: dict[int, dict[str, Any]] = {}
-        for k, label in enumerate(labels.cpu().numpy()[kept].tolist()):
-            if own[k] == 0 or won[k] / whole[k] < overlap_mask_area_threshold:
-                continue
-            score = round(float(probabilities[k]), 6)
+        names = labels.cpu().numpy()[kept]
+        for k in np.flatnonzero(won).tolist():
+            label, score = int(names[k]), round(float(probabilities[k]), 6)
             if label in shared:
                 shared[label]["score"] = max(shared[label]["score"], score)
                 numbers[k + 1] = shared[label]["id"]
@@ -178,62 +176,12 @@ def panoptic_segmentation(
             segments.append({"id": len(segments) + 1, "label_id": label, "was_fused": label in fused, "score": score})
             if label in fused:
                 shared[label] = segments[-1]
-        table = torch.from_numpy(numbers).to(winner.device)
         for band in image.rows:
             strip = winner[band.start : band.stop]
-            strip.copy_(table.index_select(0, strip.flatten()).view(strip.shape))
-        results.append({"segmentation": winner, "segments_info": segments})
+            numbers.take(strip, out=strip, mode="clip")
+        segmentation = torch.from_numpy(winner).to(classes.device)
+        results.append({"segmentation": segmentation, "segments_info": segments})
     return results
-
-
-def _compete(
-    tiles: MaskTiles, scores: Floats, least: float
-) -> tuple[Tensor, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Let the masks compete for each pixel by score × probability.
-
-    Returns:
-        The winner's number, from 1, where its logit reaches `least`, elsewhere 0: (h, w) int32. Then, for each mask,
-        how many pixels it won, how many of those are in the map, and how many of its own logits reach `least`.
-    """
-    device = tiles.logits.device
-    winner = torch.zeros(tiles.height, tiles.width, dtype=torch.int32, device=device)
-    full, mixed = tiles.low >= least, (tiles.low < least) & ~(tiles.high < least)  # (n, rows, columns)
-    bottom, top = _sigmoid(tiles.low) * scores[:, None, None], _sigmoid(tiles.high) * scores[:, None, None]
-    rivals = ~(top * (1 + RELATIVE_SLACK) < bottom.max(0, initial=0))
-    won, own = np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
-    whole = (full * tiles.areas).sum((1, 2))
-    factors = torch.from_numpy(scores).to(device)[:, None, None]
-    for i, j in np.ndindex(tiles.areas.shape):
-        candidates = np.flatnonzero(rivals[:, i, j])
-        alone = len(candidates) == 1
-        if alone:
-            won[candidates] += tiles.areas[i, j]
-            if full[candidates[0], i, j]:
-                own[candidates] += tiles.areas[i, j]
-                winner[tiles.place(i, j)] = int(candidates[0]) + 1
-        needed = np.flatnonzero(mixed[:, i, j] if alone else mixed[:, i, j] | rivals[:, i, j])
-        if not len(needed):
-            continue
-        logits = tiles.values(needed, i, j)  # (m, rows, columns)
-        reached = logits >= least
-        partial = mixed[needed, i, j]
-        whole[needed] += np.where(partial, reached.sum((1, 2), dtype=torch.int32).cpu().numpy(), 0)
-        if alone and not mixed[candidates[0], i, j]:
-            continue
-        if alone:
-            best = torch.full(logits.shape[1:], int(np.searchsorted(needed, candidates[0])), device=device)
-        else:
-            best = logits.sigmoid_().mul_(factors[torch.from_numpy(needed).to(device)]).max(0).indices
-        # One number tells the winner and, by m more, that its logit is too low there.
-        m = len(needed)
-        outcome = torch.where(reached.gather(0, best[None])[0], best, best + m).flatten()  # (rows · columns,)
-        counts = torch.bincount(outcome, minlength=2 * m).cpu().numpy()
-        own[needed] += counts[:m]
-        if not alone:
-            won[needed] += counts[:m] + counts[m:]
-        numbers = torch.from_numpy(np.concatenate([needed + 1, np.zeros(m)]).astype(np.int32)).to(device)
-        winner[tiles.place(i, j)] = numbers.index_select(0, outcome).view(best.shape)
-    return winner, won, own, whole
 
 
 @torch.no_grad()
@@ -300,12 +248,13 @@ def instance_segmentation(
                 mask = image.draw(int(place[k]), above, torch.zeros(size, dtype=torch.bool, device=device))
                 segmentation.append(encode_rle(mask.cpu().numpy()))
         else:
-            segmentation = torch.full(size, -1, dtype=torch.int32, device=device)
+            canvas = _Canvas(image)
             visible: list[int] = []
             for k in order.tolist():
                 least = overlap_mask_area_threshold * areas[place[k]]
-                if _paint(image, int(place[k]), above, len(visible), least, segmentation):
+                if canvas.paint(int(place[k]), above, len(visible), least):
                     visible.append(k)
+            segmentation = torch.from_numpy(canvas.labels).to(device)
             order = np.array(visible, np.int64)
         segments = [
             {"id": n, "label_id": int(labels[k]), "was_fused": False, "score": round(float(scores[k]), 6)}
@@ -326,31 +275,46 @@ def _likeliest(weights: Tensor, threshold: float) -> tuple[Indices, Indices, npt
 
 def _confidence(tiles: MaskTiles, above: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The mean probability of each mask's own pixels, 0 for a mask without a pixel, and their number: both (n,)."""
-    total, count = np.zeros(len(tiles.low)), np.zeros(len(tiles.low), np.int64)
-    touched = ~(tiles.high <= above)
+    full, touched = tiles.low > above, ~(tiles.high <= above)
+    total, count = np.zeros(len(full)), (full * tiles.areas).sum((1, 2))
     for i, j in np.argwhere(touched.any(0)).tolist():
         masks = np.flatnonzero(touched[:, i, j])
         logits = tiles.values(masks, i, j).flatten(1)  # (m, rows · columns)
-        inside = logits > above
-        count[masks] += inside.sum(1, dtype=torch.int32).cpu().numpy()
-        total[masks] += logits.sigmoid_().mul_(inside).sum(1).cpu().numpy()
+        edges = np.flatnonzero(~full[masks, i, j])
+        inside = logits.cpu().numpy()[edges] > above
+        probabilities = logits.sigmoid_().cpu().numpy()
+        probabilities[edges] *= inside
+        count[masks[edges]] += np.count_nonzero(inside, axis=1)
+        total[masks] += probabilities.sum(1)
     return total / np.maximum(count, 1), count
 
 
-def _paint(tiles: MaskTiles, mask: int, above: float, number: int, least: float, canvas: Tensor) -> bool:
-    """Paint a mask's pixels that are still free with a number, if there are any and at least `least` of them."""
-    free, count = [], 0
-    for place, piece in tiles.pieces(mask, above):
-        part = (canvas[place] < 0).logical_and_(torch.as_tensor(piece, device=canvas.device))
-        found = int(part.count_nonzero())
-        if found:
-            free.append((place, part))
-            count += found
-    if count == 0 or count < least:
-        return False
-    for place, part in free:
-        canvas[place].masked_fill_(part, number)
-    return True
+class _Canvas:
+    """A label map, (h, w) int32 with -1 where it is free."""
+
+    def __init__(self, tiles: MaskTiles) -> None:
+        self.tiles, self.free = tiles, tiles.areas.copy()
+        self.labels = np.full((tiles.height, tiles.width), -1, np.int32)
+
+    def paint(self, mask: int, above: float, number: int, least: float) -> bool:
+        """Paint a mask's pixels that are still free with a number, if there are any and at least `least` of them."""
+        full, touched = self.tiles.low[mask] > above, ~(self.tiles.high[mask] <= above)
+        found: list[tuple[int, int, npt.NDArray[np.bool_] | bool, int]] = []
+        for i, j in np.argwhere(touched & (self.free > 0)).tolist():
+            part: npt.NDArray[np.bool_] | bool = True
+            if not full[i, j]:
+                part = self.tiles.values(np.array([mask]), i, j)[0].cpu().numpy() > above
+            if self.free[i, j] < self.tiles.areas[i, j]:
+                part = part & (self.labels[self.tiles.place(i, j)] < 0)
+            found.append((i, j, part, int(self.free[i, j] if part is True else np.count_nonzero(part))))
+        count = sum(pixels for *_, pixels in found)
+        if count == 0 or count < least:
+            return False
+        for i, j, part, pixels in found:
+            # A free pixel is -1, so a sum paints it; that is faster than an assignment by mask.
+            self.labels[self.tiles.place(i, j)] += part * np.int32(number + 1)
+            self.free[i, j] -= pixels
+        return True
 
 
 class _Image:
@@ -392,8 +356,3 @@ def _logit(probability: float) -> float:
     if probability in (0, 1):
         return math.inf if probability else -math.inf
     return math.log(probability / (1 - probability))
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    with np.errstate(over="ignore"):
-        return (1 / (1 + np.exp(-logits))).astype(np.float32)
