@@ -10,7 +10,7 @@ Licences are those of the cards on the Hub. Where the authors' repositories diff
   Metric-VKITTI ones, of which these are conversions), though the base and the large one were tuned from the others.
 
 None of the figures was measured here. Those of MiDaS are the zero-shot errors in the README of its repository, at the
-side that the id says: AbsRel, and "bad", the percentage of pixels whose depth is wrong by more than a quarter. KITTI and
+side that the id says: AbsRel, and "bad", the percentage of pixels whose depth is off by more than a quarter. KITTI and
 NYU Depth v2 were among the training data of MiDaS 3.1 and are left out. Those of Depth Anything 1 are from its README,
 zero-shot, with "δ1", the percentage of pixels that are right within a quarter. For the other weights no figures of the
 authors were found that belong to them beyond doubt.
