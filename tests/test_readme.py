@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from perpixel.cli import main
+from tasks.known_depth import estimator
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -52,8 +53,10 @@ COMMANDS = [part.strip() for line in SHELL for part in line.split("&&") if part.
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch, examples):
-    # The Hub's segmentation model is out of reach here; one that sees a person in the middle takes its place.
+    # The Hub's models are out of reach here: one that sees a person in the middle of a picture takes the place of the
+    # one for segmentation, and one that takes what is bright for near that of the one for depth.
     monkeypatch.setattr("perpixel.tasks.segmentation.load_segmenter", lambda *_, **__: framed_segmenter())
+    monkeypatch.setattr("perpixel.tasks.depth.load_depth_model", lambda *_, **__: estimator(side=64))
     shutil.copytree(examples, tmp_path / "examples")
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -76,6 +79,7 @@ def test_python_examples_run(checkout):
     assert names["on_white"].shape == (345, 340, 3)
     assert names["alpha"].shape[-2:] == (70, 90)
     assert names["mask"].shape == (512, 512) and names["mask"][256, 256] and not names["mask"][0, 0]
+    assert names["metres"].unit == "m" and Path("astronaut.ply").stat().st_size > 1000
     for name in ("portrait.png", "person.png"):
         with Image.open(name) as picture:
             assert picture.mode == "RGBA"
