@@ -18,10 +18,10 @@ from perpixel.images.read import read_photo
 from perpixel.models.dpt.model import DPTForSemanticSegmentation
 from perpixel.models.dpt.processor import DPTImageProcessor
 from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
-from perpixel.models.outputs import SemanticSegmenterOutput
 from perpixel.results.segments import KINDS
 from perpixel.tasks.segmentation import DEFAULT_MODEL, Segmenter, load_segmenter, segment
 from tasks.painted import NAMES, mask, painted_model, painted_segmenter, same, scene
+from tasks.striped import striped, stripes
 
 TINY = tiny_model()
 PAINTED = painted_segmenter()
@@ -193,26 +193,6 @@ def test_the_stub_is_a_real_model():
 
 
 # DPT
-
-
-class Striped(DPTForSemanticSegmentation):
-    """Sees the label by the brightness, through the real kind of output."""
-
-    def forward(self, pixel_values, **_):
-        grey = pixel_values.mean(1, keepdim=True) * 3
-        return SemanticSegmenterOutput(logits=-((grey - torch.arange(3.0)[:, None, None]) ** 2))
-
-
-def striped():
-    config = dpt_config(num_labels=None, id2label={0: "wall", 1: "floor", 2: "door"})
-    processor = DPTImageProcessor(size=32, keep_aspect_ratio=True, ensure_multiple_of=16, do_normalize=False)
-    return Segmenter(Striped(config).eval(), processor)
-
-
-def stripes():
-    image = np.zeros((48, 96, 3), np.uint8)
-    image[:, 30:70], image[:, 70:] = 170, 85
-    return image
 
 
 @pytest.mark.parametrize("kind", [None, "semantic"])

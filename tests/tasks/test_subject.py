@@ -10,6 +10,7 @@ from perpixel.tasks.cutout import cutout
 from perpixel.tasks.segmentation import segment
 from perpixel.tasks.subject import choose, trimap_of
 from tasks.painted import mask, painted_segmenter, same, scene
+from tasks.striped import striped, stripes
 
 MATTING = tiny_model()
 PAINTED = painted_segmenter()
@@ -23,6 +24,12 @@ def test_all_of_a_label_by_default():
     people = segment(scene(), model=PAINTED, labels="person").map > 0
     assert same(people, mask(0, 1))
     np.testing.assert_array_equal(cut(label="Person").trimap, trimap_from_mask(people))
+
+
+def test_a_model_of_labels_alone():
+    """DPT tells no thing from another: all of a label is one segment."""
+    found = cutout(stripes(), label="door", model=MATTING, segmentation_model=striped())
+    assert found.trimap[24, 50] == 255 and found.trimap[24, 5] == 0 and found.trimap[24, 90] == 0
 
 
 def test_one_of_a_label_the_largest_first():

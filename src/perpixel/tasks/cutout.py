@@ -19,9 +19,8 @@ from perpixel.tasks.matting import matte
 if TYPE_CHECKING:
     import torch
 
-    from perpixel.models.mask2former.model import Mask2FormerForUniversalSegmentation
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
-    from perpixel.tasks.segmentation import Segmenter
+    from perpixel.tasks.segmentation import Network, Segmenter
 
 
 def cutout(
@@ -35,7 +34,7 @@ def cutout(
     label: str | None = None,
     index: int | None = None,
     subject: Literal["largest"] | None = None,
-    segmentation_model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None = None,
+    segmentation_model: str | os.PathLike[str] | Network | Segmenter | None = None,
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
     max_memory: int | str | None = None,
@@ -113,7 +112,7 @@ def _segmented(
     label: str | None,
     index: int | None,
     subject: str | None,
-    model: str | os.PathLike[str] | Mask2FormerForUniversalSegmentation | Segmenter | None,
+    model: str | os.PathLike[str] | Network | Segmenter | None,
     device: str | torch.device | None,
 ) -> NDArray[np.uint8]:
     from perpixel.tasks.segmentation import labels_meant, load_segmenter, segment
@@ -123,7 +122,7 @@ def _segmented(
         raise InputError(f"subject={subject!r} is not known: use 'largest', or label= for the name of the subject")
     segmenter = load_segmenter(model, device)
     names = None if label is None else labels_meant(label, segmenter.labels)  # before the work
-    found = segment(photo, model=segmenter, kind="panoptic")
+    found = segment(photo, model=segmenter, kind=segmenter.kinds[0])
     return trimap_of(found, choose(found, names, index, label))
 
 
