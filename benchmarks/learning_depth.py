@@ -10,7 +10,8 @@ own ViT, and neck and head start at random.
 INDOOR holds `NAME.color.jpg` and `NAME.depth.png` (uint16 millimetres, 0 and 65535 are no reading), as 7-Scenes has
 them. The first three quarters of the frames are trained on, the others held back. Their error is the mean over frames
 of |p - t| / t, and delta1 the share of pixels less than a factor of 1.25 off; relative depth has its scale and shift
-fitted to each frame first, metric depth has not. "constant" is what the best single distance would score there.
+fitted to each frame first, metric depth has not. "constant" is what a single distance would score there, and "mean map"
+the mean of the frames trained on: who does better has looked at the photograph.
 
 PETS holds `images/NAME.jpg` and `trimaps/NAME.png`, see learning.py, whose split and mean IoU these are.
 """
@@ -92,15 +93,19 @@ def flipped(batch: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
 
 
 class Depth(Task):
-    def __init__(self, folder: Path, side: int, metric: bool) -> None:
+    def __init__(self, folder: Path, side: int, metric: bool, start: float = 1.0) -> None:
         names = sorted(path.name.removesuffix(".color.jpg") for path in folder.glob("*.color.jpg"))
         count = 3 * len(names) // 4
-        self.folder, self.metric = folder, metric
+        self.folder, self.metric, self.start = folder, metric, start
         self.train, self.held_back = names[:count], names[count:]
         self.processor = DPTImageProcessor(size=side, keep_aspect_ratio=True, ensure_multiple_of=32)
 
     def model(self, vit: ViTConfig) -> nn.Module:
-        return DPTForDepthEstimation(small_config(vit, depth_loss="metric" if self.metric else "relative"))
+        model = DPTForDepthEstimation(small_config(vit, depth_loss="metric" if self.metric else "relative"))
+        if not self.metric:
+            # This loss leaves the shift free: depth slides below zero, where the last ReLU stops all learning.
+            nn.init.constant_(model.head.head[4].bias, self.start)
+        return model
 
     def metres(self, name: str) -> np.ndarray[Any, Any]:
         """(h, w) float32, 0 where nothing was measured."""
@@ -130,20 +135,32 @@ class Depth(Task):
                 errors = depth_errors(np.maximum(depth, NEAREST), truth)
             else:
                 errors = depth_errors(depth, truth, align="scale_shift", inverse=True)
-            found.append((errors["abs_rel"], errors["delta1"]))
+            found.append((errors["abs_rel"], errors["delta1"], float((depth == 0).mean())))
         model.train()
-        return dict(zip(("abs_rel", "delta1"), np.mean(found, axis=0).tolist(), strict=True))
+        return dict(zip(("abs_rel", "delta1", "share at zero"), np.mean(found, axis=0).tolist(), strict=True))
 
-    def constant(self) -> dict[str, float]:
-        """The measure of one distance everywhere: the training frames' mean, or the best of each frame if aligned."""
-        mean = np.mean([truth[truth > 0].mean() for truth in map(self.metres, self.train)])
-        found = []
-        for truth in map(self.metres, self.held_back):
-            guess = np.full_like(truth, mean)
-            align: Any = "none" if self.metric else "scale_shift"
-            errors = depth_errors(guess if self.metric else 1 / guess, truth, align=align, inverse=not self.metric)
-            found.append((errors["abs_rel"], errors["delta1"]))
-        return dict(zip(("abs_rel", "delta1"), np.mean(found, axis=0).tolist(), strict=True))
+    def without_looking(self) -> dict[str, dict[str, float]]:
+        """The measures of guesses that do not see the photograph: one distance, and the mean of the frames trained on.
+
+        Distances are inverse where they are aligned, as the model's are.
+        """
+        total, count = np.zeros(()), np.zeros(())
+        for truth in map(self.metres, self.train):
+            known = truth > 0
+            truth = np.where(known, truth, 1)
+            total = total + np.where(known, truth if self.metric else 1 / truth, 0)
+            count = count + known
+        constant = np.full(total.shape, total.sum() / count.sum())
+        mean = np.where(count > 0, total / np.maximum(count, 1), constant)
+        return {"constant": self.score(constant), "mean map": self.score(mean)}
+
+    def score(self, guess: np.ndarray[Any, Any]) -> dict[str, float]:
+        """The measures of one guess (h, w) for all the frames held back."""
+        align: Any = "none" if self.metric else "scale_shift"
+        found = [
+            depth_errors(guess, self.metres(name), align=align, inverse=not self.metric) for name in self.held_back
+        ]
+        return {name: float(np.mean([errors[name] for errors in found])) for name in ("abs_rel", "delta1")}
 
 
 class Pets(Task):
@@ -234,6 +251,7 @@ def main() -> None:
     data.add_argument("--frames", type=Path, metavar="INDOOR", help="learn depth from this folder")
     data.add_argument("--pets", type=Path, help="learn pet and background from this folder")
     parser.add_argument("--metric", action="store_true", help="learn metres, without alignment")
+    parser.add_argument("--start", type=float, default=5.0, help="the bias that relative depth starts from")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--batch", type=int, default=4)
@@ -247,13 +265,14 @@ def main() -> None:
     if arguments.pets:
         task = Pets(arguments.pets, arguments.side)
     else:
-        task = Depth(arguments.frames, arguments.side, arguments.metric)
+        task = Depth(arguments.frames, arguments.side, arguments.metric, arguments.start)
     vit = ViTBackbone.from_pretrained(arguments.vit)
     model = task.model(vit.config)
     start_from(model, vit)
     print(f"{len(task.train)} pictures to train on, {len(task.held_back)} held back", flush=True)
     if isinstance(task, Depth):
-        print(f"constant: {told(task.constant())}", flush=True)
+        for name, measures in task.without_looking().items():
+            print(f"{name}: {told(measures)}", flush=True)
     print(f"before: {told(task.measure(model))}", flush=True)
     settings = {"size": arguments.batch, "rate": arguments.rate, "seed": arguments.seed}
     steps = train(model, task, minutes=arguments.minutes, **settings)
