@@ -1,6 +1,7 @@
 """A network whose depth is known: it sees depth where a picture is bright."""
 
 import numpy as np
+import torch
 
 from models.dpt.tiny import tiny_config
 from perpixel.models.dpt.model import DPTForDepthEstimation
@@ -10,10 +11,11 @@ from perpixel.tasks.depth import DepthEstimator
 
 
 class Seer(DPTForDepthEstimation):
-    """Gives the brightness; after the first image with another scale and shift for each."""
+    """Gives the brightness; after the first image with another scale and shift for each, or with a slant."""
 
-    def __init__(self, config, moody=False):
+    def __init__(self, config, moody=False, slant=0.0):
         super().__init__(config)
+        self.slant = slant
         self.sizes = []
         self.moods = np.random.default_rng(3) if moody else None
 
@@ -21,15 +23,17 @@ class Seer(DPTForDepthEstimation):
         depth = pixel_values.mean(1)
         if self.moods is not None and self.sizes:
             depth = depth * self.moods.uniform(0.3, 3) + self.moods.uniform(-2, 2)
+        if self.slant and self.sizes:
+            depth = depth + self.slant * torch.linspace(-1, 1, depth.shape[1])[:, None]
         self.sizes.append(tuple(pixel_values.shape[2:]))
         return DepthEstimatorOutput(predicted_depth=depth)
 
 
-def estimator(side=32, multiple=16, moody=False, kind=None):
+def estimator(side=32, multiple=16, moody=False, kind=None, slant=0.0):
     processor = DPTImageProcessor(
         size=side, keep_aspect_ratio=True, ensure_multiple_of=multiple, do_normalize=False, resample=2
     )
-    return DepthEstimator(Seer(tiny_config(), moody).eval(), processor, kind)
+    return DepthEstimator(Seer(tiny_config(), moody, slant).eval(), processor, kind)
 
 
 def smooth(height, width):

