@@ -20,3 +20,12 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
                 tensor.copy_(noise * (2 / tensor[0].numel()) ** 0.5)
             else:
                 tensor.copy_(0.2 * noise)
+
+
+def randomise_depth(model: nn.Module, seed: int = 0) -> None:
+    """The same for a model of depth, whose last convolution is kept from below 0, where its ReLU would hide it."""
+    randomise(model, seed)
+    convolutions = [module for module in model.head.modules() if isinstance(module, nn.Conv2d)]
+    with torch.no_grad():
+        for tensor in convolutions[-1].parameters():
+            tensor.abs_()
