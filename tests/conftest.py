@@ -1,6 +1,7 @@
 """What many tests share: the environment of a program that is started, and example pictures."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,10 @@ def examples() -> Path:
 def program_environment() -> dict[str, str]:
     """The environment for a subprocess that runs this source tree, without a network."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test draws the same numbers, whatever ran before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
