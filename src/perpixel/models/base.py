@@ -108,6 +108,7 @@ class Model(nn.Module):
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         strict: bool = True,
+        ignore_mismatched_sizes: bool = False,
         **config_overrides: Any,
     ) -> Self:
         """Build the model with the weights of a checkpoint, ready for inference (`eval()`).
@@ -123,7 +124,10 @@ class Model(nn.Module):
                 whatever the file holds, "auto" is as stored.
             device: where the model goes; None is the CPU.
             strict: raise where keys are missing or unexpected. Otherwise the missing ones keep their starting
-                values, with a warning. A wrong shape always raises.
+                values, with a warning. A wrong shape still raises.
+            ignore_mismatched_sizes: tensors whose shape is not the model's keep their starting values, with a warning
+                that names them, instead of raising: a new head on old weights, for `num_labels` or `id2label` of
+                another number of classes.
             config_overrides: fields of the config to change.
 
         Raises:
@@ -159,11 +163,12 @@ class Model(nn.Module):
             where=f"{source} does not fit {cls.__name__}",
             may_be_unexpected=cls._keys_to_ignore_on_load_unexpected if strict else (".*",),
             may_be_missing=cls._keys_to_ignore_on_load_missing if strict else (".*",),
+            may_be_misshaped=ignore_mismatched_sizes,
         )
         if missing or any(module._non_persistent_buffers_set for module in model.modules()):
             # What only the constructor can compute needs one that ran on a real device.
             model = cls(config)
-        state = {key: _cast(tensor, target) for key, tensor in state.items() if key in own}
+        state = {key: _cast(tensor, target) for key, tensor in state.items() if key in own and key not in missing}
         model.load_state_dict(state, strict=False, assign=True)
         if target is not None:
             model.to(target)

@@ -43,8 +43,9 @@ def check_fit(
     where: str,
     may_be_unexpected: Iterable[str] = (),
     may_be_missing: Iterable[str] = (),
+    may_be_misshaped: bool = False,
 ) -> list[str]:
-    """Return the names that the checkpoint lacks, with a warning where there are any.
+    """Return the names that the checkpoint has no values for, with a warning where there are any.
 
     Args:
         state: the checkpoint's tensors.
@@ -52,33 +53,35 @@ def check_fit(
         where: the beginning of the error's message.
         may_be_unexpected: patterns of names that the checkpoint may have too many.
         may_be_missing: patterns of names that it may lack.
+        may_be_misshaped: whether tensors of another shape count as missing ones that it may lack.
 
     Raises:
         CheckpointError: names are missing or unexpected, or shapes differ; all of them are counted.
     """
     missing = [key for key in own if key not in state]
+    misshaped = [key for key in own if key in state and state[key].shape != own[key].shape]
     wrong = [
-        f"{key} is {_shape(state[key])} in the checkpoint and {_shape(own[key])} in the model"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        f"{key} is {_shape(state[key])} in the checkpoint and {_shape(own[key])} in the model" for key in misshaped
     ]
     faults = [
         _listing("missing", [key for key in missing if not _matches(key, may_be_missing)]),
         _listing("unexpected", [k for k in state if k not in own and not _matches(k, may_be_unexpected)]),
-        _listing("mis-shaped", wrong),
+        "" if may_be_misshaped else _listing("mis-shaped", wrong),
     ]
     if any(faults):
+        afresh = ", or pass ignore_mismatched_sizes=True to start those of another shape afresh" if faults[2] else ""
         raise CheckpointError(
             f"{where}: {'; '.join(fault for fault in faults if fault)}: "
-            "check that the config belongs to these weights and that the file is whole"
+            f"check that the config belongs to these weights and that the file is whole{afresh}"
         )
-    if missing:
+    if missing or misshaped:
+        fresh = [_listing("missing", missing), _listing("mis-shaped", wrong)]
         warnings.warn(
-            f"{where} wholly: {_listing('missing', missing)} start fresh, train them before use",
+            f"{where} wholly: {'; '.join(part for part in fresh if part)} start fresh, train them before use",
             PerpixelWarning,
             stacklevel=3,
         )
-    return missing
+    return [*missing, *misshaped]
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:
