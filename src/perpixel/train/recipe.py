@@ -4,33 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from perpixel.data.augment import AugmentRecipe
+from perpixel.data.samples import LabelKind
 from perpixel.errors import ConfigError, MissingDependencyError
 
-# Counts of which nothing can be made with less than one.
-_COUNTS = ("steps", "batch_size", "save_every", "validate_every", "validation_samples")
+Precision = Literal["no", "bf16", "fp16"]
+Schedule = Literal["cosine", "poly", "constant"]
 
 
 @dataclass
 class DataRecipe:
-    """Where the training pictures lie.
+    """Where labelled pictures lie.
 
     Attributes:
-        backgrounds: folders or files of photographs, used as backgrounds and as textures of the foregrounds.
-        include: endings of the background paths to use, such as "mate/nature/*.jpg"; all if there are none.
-        foregrounds: folders of RGBA art that joins the procedural foregrounds.
-        size: side of a training crop in pixels.
+        layout: how they lie there, a name that `perpixel.data.layouts.open_dataset` knows, such as "coco-panoptic".
+        root: the data set's folder.
+        split: which part of it, such as "train".
+        options: what else the layout's reader takes.
     """
 
-    backgrounds: list[str] = field(default_factory=list)
-    include: list[str] = field(default_factory=list)
-    foregrounds: list[str] = field(default_factory=list)
-    size: int = 256
+    layout: str
+    root: str = ""
+    split: str = "train"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LoraRecipe:
+    """Train low-rank changes of some layers rather than the layers (Hu et al. 2021, arXiv 2106.09685).
+
+    Attributes:
+        rank: of each change.
+        alpha: the change is multiplied by alpha / rank.
+        dropout: share of a changed layer's inputs that is dropped, 0 to 1.
+        targets: ends of the names of the layers; none stands for the attention's projections.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "lora.", "rank")
+        _share(self, "lora.", "dropout")
 
 
 @dataclass
@@ -38,138 +63,253 @@ class Recipe:
     """Everything that a run of training depends on.
 
     Attributes:
-        family: which model family is trained; "vitmatte".
-        model: the configuration, as in `config.json`.
-        start: a checkpoint of the family to go on from, or of a plain ViT for a new ViTMatte's backbone.
-        data: where the training pictures lie.
-        output: the folder for the checkpoints and the finished model.
+        task: what is trained: "matting", "semantic", "instance", "panoptic" or "depth".
+        data: the training pictures.
+        validation: the pictures that are measured; without it, a share of `data` is held out.
+        holdout: that share, 0 to 1.
+        start: a checkpoint of the family to go on from, or a plain ViT for a new model's backbone.
+        model: the configuration of a new model, as in `config.json`, or changes to that of `start`.
+        output: the folder for the checkpoints, the log and the finished model.
         steps: how many optimizer steps the whole run takes.
-        batch_size: samples a step and process.
-        learning_rate: the peak rate of the decoder.
+        batch_size: samples that a process takes at once.
+        accumulate: batches whose gradients are averaged into one step.
+        learning_rate: the peak rate.
         backbone_rate: the backbone's rate as a part of `learning_rate`.
+        layer_decay: the rate falls by this factor with each layer of the backbone, from its end to its start; 1 is off.
+        weight_decay: AdamW's decay of the matrices and kernels; vectors and positions have none.
+        clip: the largest norm of the gradient; 0 is off.
+        schedule: how the rate falls after the warm-up: "cosine", "poly" or "constant".
+        power: the exponent of "poly".
         warmup: steps over which the rate rises from 0.
-        decay: the last part of the run, 0 to 1, over which the rate falls to 0 along half a cosine.
-        weight_decay: AdamW's decay of the matrices and kernels.
-        clip: the largest norm of the gradient.
-        average: decay of the exponential moving average of the weights, which is what is saved.
-        loss: weight of each term of the loss.
+        decay: the last share of the run, 0 to 1, over which the rate falls; 1 is from the end of the warm-up.
+        average: decay of the moving average of the weights, which is what is measured and saved; 0 is off.
+        loss: weight of each term of the family's loss.
+        freeze: modules that are not trained, such as "backbone".
+        lora: train low-rank changes only.
+        batch_norm_momentum: how fast batch norms follow the data, 0 to 1.
+        augment: how the training pictures are varied.
         precision: "no", "bf16" or "fp16" autocast.
-        batch_norm_momentum: how fast batch norms follow the data.
-        seed: of the initial weights and of the data.
-        workers: processes that make data beside the training.
-        save_every: steps between resumable checkpoints.
-        validate_every: steps between measurements on held-out samples.
-        validation_samples: how many held-out samples are measured.
+        gradient_checkpointing: compute layers twice rather than keep what they hold.
+        seed: of the initial weights, of the data's order and of every variation.
+        workers: processes that read data beside the training.
+        validate_every: steps between measurements of the held-out pictures.
+        validation_samples: how many of them are measured; 0 is all.
+        save_every: steps between checkpoints that a stopped run goes on from.
+        patience: validations without a gain before the run ends early; 0 is never.
+        trackers: who is told of the numbers, by the names that Accelerate gives them.
     """
 
-    family: str = "vitmatte"
-    model: dict[str, Any] = field(default_factory=dict)
+    task: LabelKind
+    data: DataRecipe
+    validation: DataRecipe | None = None
+    holdout: float = 0.1
     start: str | None = None
-    data: DataRecipe = field(default_factory=DataRecipe)
-    output: str = "runs/vitmatte"
+    model: dict[str, Any] = field(default_factory=dict)
+    output: str = "runs/model"
     steps: int = 10_000
     batch_size: int = 8
-    learning_rate: float = 1e-3
-    backbone_rate: float = 0.15
-    warmup: int = 200
-    decay: float = 0.4
+    accumulate: int = 1
+    learning_rate: float = 1e-4
+    backbone_rate: float = 1.0
+    layer_decay: float = 1.0
     weight_decay: float = 0.05
     clip: float = 1.0
+    schedule: Schedule = "cosine"
+    power: float = 0.9
+    warmup: int = 200
+    decay: float = 1.0
     average: float = 0.999
     loss: dict[str, float] = field(default_factory=dict)
-    precision: str = "no"
-    batch_norm_momentum: float = 0.03
+    freeze: list[str] = field(default_factory=list)
+    lora: LoraRecipe | None = None
+    batch_norm_momentum: float = 0.1
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    precision: Precision = "no"
+    gradient_checkpointing: bool = False
     seed: int = 0
     workers: int = 0
-    save_every: int = 500
     validate_every: int = 1000
-    validation_samples: int = 64
+    validation_samples: int = 0
+    save_every: int = 500
+    patience: int = 0
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"the recipe's {name} is {getattr(self, name)}: it must be 1 or more")
-        for name in ("seed", "workers", "warmup"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"the recipe's {name} is {getattr(self, name)}: it must be 0 or more")
-        for name in ("decay", "average", "batch_norm_momentum"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"the recipe's {name} is {getattr(self, name)}: it must be from 0 to 1")
+        _at_least(1, self, "", "steps", "batch_size", "accumulate", "save_every", "validate_every")
+        _at_least(0, self, "", "seed", "workers", "warmup", "validation_samples", "patience")
+        _at_least(0, self, "", "learning_rate", "backbone_rate", "weight_decay", "clip", "power")
+        _share(self, "", "holdout", "layer_decay", "decay", "average", "batch_norm_momentum")
+        for name, hint in typing.get_type_hints(Recipe).items():
+            if typing.get_origin(hint) is Literal:
+                _checked(hint, getattr(self, name), name)
 
 
-def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply changes such as `steps=200` or `data.size=128`.
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe, changes: Sequence[str] | Mapping[str, Any] = ()
+) -> Recipe:
+    """Read a recipe and apply changes.
+
+    Args:
+        source: a YAML file, or what it would hold.
+        changes: texts such as "steps=200" or "data.root=photos", or a mapping of such names to values.
 
     Raises:
-        ConfigError: for a file that is no YAML mapping, a name that does not exist, or a value of another type.
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingDependencyError('recipes need PyYAML: pip install "perpixel[train]"') from error
+        ConfigError: for a file that is no YAML mapping, a name that does not exist, or a value that cannot be.
 
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the recipe {path}: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"the recipe {path} holds {type(values).__name__}: it must be a mapping of names to values")
-    for change in changes or []:
-        name, equals, text = change.partition("=")
-        if not equals:
-            raise ConfigError(f"{change!r} changes nothing: write it as name=value")
+    Example:
+        >>> recipe = load_recipe({"task": "depth", "data": {"layout": "nyuv2", "root": "nyu"}}, {"data.split": "all"})
+        >>> recipe.data.split
+        'all'
+    """
+    values = _plain(source) if isinstance(source, Recipe | Mapping) else _read(Path(source))
+    pairs = changes.items() if isinstance(changes, Mapping) else [_change(text) for text in changes]
+    for name, value in pairs:
         place = values
         *parents, last = name.split(".")
         for parent in parents:
             if not isinstance(place.get(parent), dict):
                 if place.get(parent) is not None:
-                    raise ConfigError(f"{change!r} cannot be made: the recipe's {parent} has no fields of its own")
+                    raise ConfigError(f"{name} cannot be changed: the recipe's {parent} has no fields of its own")
                 place[parent] = {}
             place = place[parent]
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"{change!r} cannot be read: what follows the sign must be a YAML value") from None
+        place[last] = _plain(value)
     recipe: Recipe = _build(Recipe, values, "")
     return recipe
 
 
-def _build(kind: type[Any], values: dict[str, Any], path: str) -> Any:
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, which `load_recipe` reads back."""
+    return str(_yaml().safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True, width=120))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    yaml = _yaml()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the recipe {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"the recipe {path} holds {type(values).__name__}: it must be a mapping of names to values")
+    return values
+
+
+def _change(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{text!r} changes nothing: write it as name=value")
+    yaml = _yaml()
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"{text!r} cannot be read: what follows the sign must be a YAML value") from None
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingDependencyError('recipes need PyYAML: pip install "perpixel[train]"') from error
+    return yaml
+
+
+def _build(kind: type[Any], values: Mapping[Any, Any], path: str) -> Any:
+    """Make a dataclass of a mapping; `path` names it in errors, and ends in a dot."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for name, value in values.items():
+    for name in values:
         if name not in fields:
             near = difflib.get_close_matches(str(name), fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
             raise ConfigError(f"the recipe has no field {path}{name}: {hint}")
-        expected = hints[name]
-        if dataclasses.is_dataclass(expected) and isinstance(value, dict):
-            values = {**values, name: _build(typing.cast(type[Any], expected), value, f"{path}{name}.")}
-        elif expected is float and isinstance(value, int | str) and not isinstance(value, bool):
-            values = {**values, name: _number(value, path + name)}
-        elif expected == dict[str, float] and isinstance(value, dict):
-            values = {**values, name: {key: _number(part, f"{path}{name}.{key}") for key, part in value.items()}}
-        elif expected == list[str] and isinstance(value, list) and not all(isinstance(part, str) for part in value):
-            raise ConfigError(f"the recipe's {path}{name} is {value!r}: it must be a list of texts")
-        elif not isinstance(value, _plain(expected)) or (expected is int and isinstance(value, bool)):
-            raise ConfigError(f"the recipe's {path}{name} is {value!r}: it must be {_words(expected)}")
-    return kind(**values)
+    hints = typing.get_type_hints(kind)
+    for name, spec in fields.items():
+        if name not in values and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"the recipe has no {path}{name}: it must be {_words(hints[name])}")
+    return kind(**{name: _checked(hints[name], value, path + name) for name, value in values.items()})
 
 
-def _number(value: Any, name: str) -> float:
-    try:
-        return float(value)  # YAML reads 1e-3 as text
-    except (TypeError, ValueError):
-        raise ConfigError(f"the recipe's {name} is {value!r}: it must be a number") from None
-
-
-def _plain(hint: Any) -> tuple[type[Any], ...]:
+def _checked(hint: Any, value: Any, name: str, needed: str | None = None) -> Any:
+    """The value as the type hint has it, or a ConfigError that names the field and what is `needed` there."""
+    needed = needed or _words(hint)
+    wrong = ConfigError(f"the recipe's {name} is {value!r}: it must be {needed}")
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, types.UnionType):
-        return tuple(kind for part in typing.get_args(hint) for kind in _plain(part))
-    return (typing.get_origin(hint) or hint,)
+        (other,) = (part for part in parts if part is not types.NoneType)
+        return None if value is None else _checked(other, value, name, needed)
+    if _is_record(hint):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping):
+            raise wrong
+        return _build(hint, value, f"{name}.")
+    if hint is Any:
+        return value
+    if origin is Literal:
+        # A bare `no` is false in YAML.
+        value = "no" if value is False and "no" in parts else value
+        if value not in parts:
+            near = difflib.get_close_matches(str(value), parts, n=1)
+            raise ConfigError(f"{wrong} (did you mean {near[0]}?)") if near else wrong
+        return value
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise wrong
+        try:
+            number = float(value)  # YAML reads 1e-3 as text
+        except ValueError:
+            raise wrong from None
+        if not math.isfinite(number):
+            raise wrong
+        return number
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _checked(parts[1], item, f"{name}.{key}") for key, item in value.items()}
+    if origin is list and isinstance(value, list | tuple):
+        return [_checked(parts[0], item, f"{name}[{i}]") for i, item in enumerate(value)]
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = parts if parts[-1] is not Ellipsis else (parts[0],) * len(value)
+        if len(kinds) != len(value):
+            raise wrong
+        places = enumerate(zip(kinds, value, strict=True))
+        return tuple(_checked(part, item, f"{name}[{i}]") for i, (part, item) in places)
+    if origin is not None or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise wrong
+    return value
 
 
 def _words(hint: Any) -> str:
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_words(part) for part in typing.get_args(hint))
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(parts)}"
+    if origin is tuple:
+        return f"a list of {len(parts)} numbers" if parts[-1] is not Ellipsis else "a list"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
-    names |= {dict: "a mapping", types.NoneType: "nothing", DataRecipe: "a mapping"}
-    return " or ".join(names[kind] for kind in _plain(hint))
+    names |= {dict: "a mapping", types.NoneType: "nothing"}
+    return names.get(origin or hint, "a mapping")
+
+
+def _is_record(value: Any) -> bool:
+    return dataclasses.is_dataclass(value)
+
+
+def _plain(value: Any) -> Any:
+    """A copy in what YAML can write: mappings, lists and single values."""
+    if _is_record(value):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _at_least(least: float, record: Any, path: str, *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if value < least:
+            raise ConfigError(f"the recipe's {path}{name} is {value}: it must be {least} or more")
+
+
+def _share(record: Any, path: str, *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if not 0 <= value <= 1:
+            raise ConfigError(f"the recipe's {path}{name} is {value}: it must be from 0 to 1")
