@@ -278,8 +278,8 @@ class BeitModel(BeitPreTrainedModel):
         Raises:
             InputError: the image is smaller than a patch, or a mask does not fit it.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         stages = list(range(self.config.num_hidden_layers + 1)) if hidden else []
         last, kept, attentions, _ = self._encode(pixel_values, bool_masked_pos, attention_mask, stages, attend)
         if self.layernorm is not None:
@@ -290,8 +290,7 @@ class BeitModel(BeitPreTrainedModel):
             hidden_states=tuple(kept[i] for i in stages) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class BeitBackbone(BeitPreTrainedModel, Backbone):
@@ -346,8 +345,8 @@ class BeitBackbone(BeitPreTrainedModel, Backbone):
             2h × 2w, h × w and h/2 × w/2. `hidden_states` and `attentions` if asked for; a tuple of these if
             `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         wanted = self.out_indices
         stages = list(range(len(self.stage_names))) if hidden else wanted
         _, kept, attentions, grid = self._encode(pixel_values, None, attention_mask, stages, attend)
@@ -361,8 +360,7 @@ class BeitBackbone(BeitPreTrainedModel, Backbone):
             hidden_states=tuple(kept[i] for i in stages) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _pyramid(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if len(maps) != 4:

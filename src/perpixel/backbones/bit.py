@@ -292,14 +292,13 @@ class BitModel(BitPreTrainedModel):
         Raises:
             InputError: the shape is wrong, or too small for a stem without padding.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden = self._flag("output_hidden_states", output_hidden_states)
         maps = self.maps(pixel_values)
         last = maps[-1] if self.norm is None else self.norm(maps[-1])
         output = BaseModelOutputWithPooling(
             last_hidden_state=last, pooler_output=self.pooler(last), hidden_states=maps if hidden else None
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class BitBackbone(BitPreTrainedModel, Backbone):
@@ -351,11 +350,10 @@ class BitBackbone(BitPreTrainedModel, Backbone):
         Raises:
             InputError: the shape is wrong, or too small for a stem without padding.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden = self._flag("output_hidden_states", output_hidden_states)
         maps = self.bit.maps(pixel_values)
         output = BackboneOutput(
             feature_maps=tuple(maps[self.stage_names.index(name)] for name in self.out_features),
             hidden_states=maps if hidden else None,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)

@@ -313,8 +313,8 @@ class Dinov2Model(Dinov2PreTrainedModel):
         Raises:
             InputError: the image is smaller than a patch, or a mask does not fit it.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         stages = list(range(self.config.num_hidden_layers + 1)) if hidden else []
         last, kept, attentions, _ = self._encode(pixel_values, bool_masked_pos, attention_mask, stages, attend)
         last = self.layernorm(last)
@@ -324,8 +324,7 @@ class Dinov2Model(Dinov2PreTrainedModel):
             hidden_states=tuple(kept[i] for i in stages) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
@@ -367,8 +366,8 @@ class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
             or all tokens (b, n, hidden) where `reshape_hidden_states` is False. `hidden_states` and `attentions` if
             asked for; a tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         wanted = self.out_indices
         stages = list(range(len(self.stage_names))) if hidden else wanted
         _, kept, attentions, grid = self._encode(pixel_values, None, attention_mask, stages, attend)
@@ -377,8 +376,7 @@ class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
             hidden_states=tuple(kept[i] for i in stages) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _feature_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if self.config.apply_layernorm:

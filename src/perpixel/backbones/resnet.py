@@ -219,13 +219,12 @@ class ResNetModel(ResNetPreTrainedModel):
             `last_hidden_state` (b, c, h, w), `pooler_output` (b, c, 1, 1), and `hidden_states`, the stem's and every
             stage's map, if asked for; a tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden = self._flag("output_hidden_states", output_hidden_states)
         maps = self.encoder(self.embedder(pixel_values))
         output = BaseModelOutputWithPooling(
             last_hidden_state=maps[-1], pooler_output=self.pooler(maps[-1]), hidden_states=maps if hidden else None
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class ResNetBackbone(ResNetPreTrainedModel, Backbone):
@@ -264,11 +263,10 @@ class ResNetBackbone(ResNetPreTrainedModel, Backbone):
             `feature_maps`, one (b, c, h, w) a stage of `out_features`; `hidden_states`, the stem's and every stage's
             map, if asked for.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden = self._flag("output_hidden_states", output_hidden_states)
         maps = self.encoder(self.embedder(pixel_values))
         output = BackboneOutput(
             feature_maps=tuple(maps[self.stage_names.index(name)] for name in self.out_features),
             hidden_states=maps if hidden else None,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)

@@ -304,8 +304,8 @@ class SwinModel(SwinPreTrainedModel):
         Raises:
             InputError: the shape is wrong, or the size is not that of absolute position embeddings.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         tokens = self.embeddings(pixel_values, bool_masked_pos, interpolate_pos_encoding)
         handed, _, attentions = self.encoder(tokens, whole_windows=False, output_attentions=attend)
         last = self.layernorm(handed[-1]).flatten(1, 2)  # (b, n, c)
@@ -316,8 +316,7 @@ class SwinModel(SwinPreTrainedModel):
             attentions=attentions,
             reshaped_hidden_states=tuple(part.permute(0, 3, 1, 2).contiguous() for part in handed) if hidden else None,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class SwinBackbone(SwinPreTrainedModel, Backbone):
@@ -358,8 +357,8 @@ class SwinBackbone(SwinPreTrainedModel, Backbone):
             stage's map before its norm, (b, c, h, w), and `attentions`, the weights of each stage's last block,
             if asked for; a tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         tokens = self.embeddings(pixel_values, interpolate_pos_encoding=True)
         _, own, attentions = self.encoder(tokens, whole_windows=True, output_attentions=attend)
         output = BackboneOutput(
@@ -369,8 +368,7 @@ class SwinBackbone(SwinPreTrainedModel, Backbone):
             hidden_states=tuple(part.permute(0, 3, 1, 2).contiguous() for part in own) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _feature_map(self, tokens: Tensor, name: str) -> Tensor:
         if name not in self.hidden_states_norms:

@@ -326,8 +326,8 @@ class Swinv2Model(Swinv2PreTrainedModel):
         Raises:
             InputError: the shape is wrong, or the size is not that of absolute position embeddings.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         tokens = self.embeddings(pixel_values, bool_masked_pos, interpolate_pos_encoding)
         handed, _, attentions = self.encoder(tokens, output_attentions=attend)
         last = self.layernorm(handed[-1]).flatten(1, 2)  # (b, n, c)
@@ -338,8 +338,7 @@ class Swinv2Model(Swinv2PreTrainedModel):
             attentions=attentions,
             reshaped_hidden_states=tuple(part.permute(0, 3, 1, 2).contiguous() for part in handed) if hidden else None,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class Swinv2Backbone(Swinv2PreTrainedModel, Backbone):
@@ -376,8 +375,8 @@ class Swinv2Backbone(Swinv2PreTrainedModel, Backbone):
             stage's tokens, (b, h · w, c), and `attentions`, the weights of each stage's last block, if asked for; a
             tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         tokens = self.embeddings(pixel_values, interpolate_pos_encoding=True)
         _, own, attentions = self.encoder(tokens, output_attentions=attend)
         output = BackboneOutput(
@@ -387,5 +386,4 @@ class Swinv2Backbone(Swinv2PreTrainedModel, Backbone):
             hidden_states=tuple(part.flatten(1, 2) for part in own) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)

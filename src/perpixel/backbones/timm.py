@@ -154,15 +154,14 @@ class TimmBackbone(Backbone):
         Raises:
             InputError: attentions or hidden states are asked for, which timm does not give.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        if hidden or (self.config.output_attentions if output_attentions is None else output_attentions):
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        if hidden or self._flag("output_attentions", output_attentions):
             raise InputError("timm backbones give no hidden states or attentions: choose stages with out_indices")
         maps = self._backbone(pixel_values)
         if str(getattr(self._backbone, "output_fmt", "NCHW")).endswith("NHWC"):  # Swin and its kin
             maps = [part.permute(0, 3, 1, 2).contiguous() for part in maps]  # (b, c, h, w)
         output = BackboneOutput(feature_maps=tuple(maps))
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 def _stages(body: Any) -> list[str]:

@@ -188,8 +188,8 @@ class ViTModel(ViTPreTrainedModel):
         Raises:
             InputError: the size is not the config's and `interpolate_pos_encoding` is not set.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         tokens, _ = self.embeddings(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding))
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]  # (b, 1, 1, n)
         count = self.config.num_hidden_layers
@@ -202,8 +202,7 @@ class ViTModel(ViTPreTrainedModel):
             hidden_states=tuple(kept[i] for i in range(count + 1)) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class ViTBackbone(ViTPreTrainedModel, Backbone):
@@ -239,8 +238,8 @@ class ViTBackbone(ViTPreTrainedModel, Backbone):
             `feature_maps`, one (b, hidden, h, w) a stage of `out_features`; `hidden_states` (b, 1 + h · w, hidden)
             and `attentions` if asked for; a tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         tokens, grid = self.embeddings(pixel_values, interpolate_pos_encoding=True)
         wanted = [self.stage_names.index(name) for name in self.out_features]
         stages = range(len(self.stage_names))
@@ -250,8 +249,7 @@ class ViTBackbone(ViTPreTrainedModel, Backbone):
             hidden_states=tuple(kept[i] for i in stages) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _feature_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if self.config.apply_layernorm:

@@ -294,8 +294,8 @@ class VitDetModel(VitDetPreTrainedModel):
             `last_hidden_state` (b, hidden_size, h, w), `hidden_states` of the stem and every layer if asked for,
             `attentions` if asked for; a tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         count = self.config.num_hidden_layers
         keep = set(range(count + 1)) if hidden else {count}
         _, kept, attentions = self.encoder(self.embeddings(pixel_values), keep, attend)
@@ -304,8 +304,7 @@ class VitDetModel(VitDetPreTrainedModel):
             hidden_states=tuple(kept[i] for i in range(count + 1)) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class VitDetBackbone(VitDetPreTrainedModel, Backbone):
@@ -344,8 +343,8 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
             `feature_maps`, one (b, hidden_size, h, w) a stage of `out_features`; `hidden_states` and `attentions`
             if asked for; a tuple of these if `return_dict` is False.
         """
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         names = self.config.stage_names
         wanted = [names.index(name) for name in self.out_features]
         keep = set(range(len(names))) if hidden else set(wanted)
@@ -355,5 +354,4 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
             hidden_states=tuple(kept[i] for i in range(len(names))) if hidden else None,
             attentions=attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from perpixel.hub.load import load_state_dict
 from perpixel.hub.save import push_folder, save_state_dict
 from perpixel.models.checkpoint import check_fit, fit_prefix
 from perpixel.models.config import CONFIG_NAME, Config, Source
+from perpixel.models.outputs import ModelOutput
+
+Output = TypeVar("Output", bound=ModelOutput)
 
 
 class Model(nn.Module):
@@ -92,6 +95,16 @@ class Model(nn.Module):
             raise ConfigError(f"{type(self).__name__} does not support gradient checkpointing")
         for module in holders:
             module.gradient_checkpointing = value  # type: ignore[assignment]
+
+    # What every `forward` begins and ends with
+
+    def _flag(self, name: str, given: bool | None) -> bool:
+        """The caller's choice, or the config's where there is none."""
+        return bool(getattr(self.config, name) if given is None else given)
+
+    def _result(self, output: Output, return_dict: bool | None) -> Output | tuple[Any, ...]:
+        """The output as the caller wants it: itself or a tuple."""
+        return output if self._flag("return_dict", return_dict) else output.to_tuple()
 
     # Loading
 

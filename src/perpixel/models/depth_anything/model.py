@@ -20,6 +20,7 @@ from perpixel.models.dpt.heads import start_above_zero
 from perpixel.models.dpt.model import UNUSED_IN_BACKBONES, train
 from perpixel.models.dpt.neck import DPTNeck, DPTReassembleStage
 from perpixel.models.dpt.vit import check_divisible
+from perpixel.models.fields import pair
 from perpixel.models.outputs import DepthEstimatorOutput
 
 
@@ -82,12 +83,12 @@ class DepthAnythingForDepthEstimation(Model):
                 f"{config.reassemble_hidden_size} and there are {len(sizes)} neck_hidden_sizes: give the backbone's "
                 "hidden_size, and as many sizes as it has out_features"
             )
+        self.patch = pair(config.patch_size, "patch_size")
         patch = getattr(self.backbone.config, "patch_size", config.patch_size)
-        if _pair(patch) != _pair(config.patch_size):
+        if self.patch != pair(patch, "patch_size"):
             raise ConfigError(
                 f"patch_size is {config.patch_size} but the backbone's is {patch}: set patch_size={patch}"
             )
-        self.patch = _pair(config.patch_size)
         reassemble = DPTReassembleStage(channels, sizes, config.reassemble_factors)
         self.neck = DPTNeck(sizes, config.fusion_hidden_size, reassemble, match_sizes=True)
         self.head = DepthAnythingDepthEstimationHead(config)
@@ -124,14 +125,8 @@ class DepthAnythingForDepthEstimation(Model):
         Raises:
             InputError: the patch does not divide the size, or the labels do not fit.
         """
-        hidden, attend, as_dict = (
-            bool(getattr(self.config, name) if given is None else given)
-            for name, given in (
-                ("output_hidden_states", output_hidden_states),
-                ("output_attentions", output_attentions),
-                ("return_dict", return_dict),
-            )
-        )
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         grid = check_divisible(pixel_values, self.patch)
         seen = self.backbone(pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True)
         maps = self.neck(seen.feature_maps, grid)
@@ -143,8 +138,4 @@ class DepthAnythingForDepthEstimation(Model):
             hidden_states=seen.hidden_states if hidden else None,
             attentions=seen.attentions if attend else None,
         )
-        return output if as_dict else output.to_tuple()
-
-
-def _pair(value: int | list[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+        return self._result(output, return_dict)

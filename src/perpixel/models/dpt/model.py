@@ -46,9 +46,6 @@ class DPTPreTrainedModel(Model):
     config: DPTConfig
     base_model_prefix = "dpt"
 
-    def _flag(self, name: str, given: bool | None) -> bool:
-        return bool(getattr(self.config, name) if given is None else given)
-
 
 class DPTModel(DPTPreTrainedModel):
     """DPT's own ViT without neck and head: one token a patch and one for the image.
@@ -138,7 +135,7 @@ class DPTModel(DPTPreTrainedModel):
             attentions=attentions,
             intermediate_activations=maps or None,
         )
-        return output if self._flag("return_dict", return_dict) else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 class DPTWithNeck(DPTPreTrainedModel):
@@ -288,7 +285,7 @@ class DPTForDepthEstimation(DPTWithNeck):
             hidden_states=hidden_states,
             attentions=attentions,
         )
-        return output if self._flag("return_dict", return_dict) else output.to_tuple()
+        return self._result(output, return_dict)
 
 
 def train(kind: Literal["relative", "metric"], depth: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
@@ -366,7 +363,7 @@ class DPTForSemanticSegmentation(DPTWithNeck):
             hidden_states=hidden_states,
             attentions=attentions,
         )
-        return output if self._flag("return_dict", return_dict) else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _loss(self, logits: Tensor, features: Tensor, labels: Tensor) -> Tensor:
         ignored = self.config.semantic_loss_ignore_index

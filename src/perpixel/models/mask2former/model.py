@@ -72,9 +72,6 @@ class Mask2FormerPreTrainedModel(Model):
     def post_init(self) -> None:
         """Leave the starting weights alone: every part has set its own, as in the authors' code."""
 
-    def _flag(self, name: str, given: bool | None) -> bool:
-        return bool(getattr(self.config, name) if given is None else given)
-
 
 class Mask2FormerModel(Mask2FormerPreTrainedModel):
     """Masks without classes.
@@ -141,7 +138,7 @@ class Mask2FormerModel(Mask2FormerPreTrainedModel):
             output = join(groups, outputs, height, width)
         if sizes is not None:
             output.mask_sizes = covered(sizes, groups, outputs).to(pixel_values.device)
-        return output if self._flag("return_dict", return_dict) else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _look(self, pixel_values: Tensor, hidden: bool, attend: bool, every_mask: bool) -> Mask2FormerModelOutput:
         maps = self.pixel_level_module(pixel_values)
@@ -256,7 +253,7 @@ class Mask2FormerForUniversalSegmentation(Mask2FormerPreTrainedModel):
             attentions=seen.attentions,
             mask_sizes=seen.mask_sizes,
         )
-        return output if self._flag("return_dict", return_dict) else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _classes(self, seen: Mask2FormerModelOutput, every: bool) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """The class logits of the last layer (b, q, k + 1), and the predictions of the earlier ones."""

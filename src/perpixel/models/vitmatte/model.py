@@ -245,8 +245,8 @@ class VitMatteForImageMatting(Model):
             InputError: for shapes that do not fit.
         """
         sizes = _distinct_sizes(pixel_values, image_sizes)
-        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = self.config.output_attentions if output_attentions is None else output_attentions
+        hidden = self._flag("output_hidden_states", output_hidden_states)
+        attend = self._flag("output_attentions", output_attentions)
         if sizes is None:
             alphas, states, attentions = self._estimate(pixel_values, hidden, attend, needed, region, area)
         else:
@@ -260,8 +260,7 @@ class VitMatteForImageMatting(Model):
         if labels is not None:
             loss = self._loss(pixel_values, alphas, labels, sizes)
         output = ImageMattingOutput(loss=loss, alphas=alphas, hidden_states=states, attentions=attentions)
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()
+        return self._result(output, return_dict)
 
     def _estimate(
         self,
