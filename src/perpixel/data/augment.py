@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar, get_args
 
-from perpixel.errors import ConfigError
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["AugmentRecipe"]
+from perpixel.data.photometric import recolour
+from perpixel.data.samples import VOID, DepthSample, LabelledObject, MattingSample, Sample, SegmentationSample
+from perpixel.data.warp import Warp
+from perpixel.errors import ConfigError, InputError
+from perpixel.ops.rle import decode_rle, encode_rle
+
+__all__ = ["PADDING", "AugmentRecipe", "augment"]
+
+AnySample = TypeVar("AnySample", bound=Sample)
 
 ScaleOf = Literal["image", "fit", "cover"]
 
+# The grey of padded pixels, as in Mask2Former's crops of fixed size: about the mean that models subtract.
+PADDING = 128
+UNKNOWN = 128  # in a trimap
 # The largest value of each field that is a strength or a chance, and what that value means.
 _LIMITS = {
     "flip": (1.0, "a chance, from 0 to 1"),
@@ -36,7 +48,7 @@ class AugmentRecipe:
         crop: height and width of the result in pixels, cut at a random place; None keeps the whole picture. Where
             the picture is smaller, it is padded at the right and at the bottom: with grey, and labels that say
             nothing. The crop of a matting sample lies around an unknown pixel.
-        scale: the picture is resized by a factor between these two, any ratio as likely as its inverse.
+        scale: the picture is resized by a factor between these two, each as likely as any other.
         scale_of: what factor 1 means. "image": the size of the file. "fit": the largest size that fits into the
             crop (large-scale jitter of instance segmentation). "cover": the smallest size that fills the crop, so
             that the crop's side stands for the short side.
@@ -102,6 +114,134 @@ class AugmentRecipe:
                     raise ConfigError(f"augment.{field.name} is {value!r}: it must be {meaning}")
         if self.jpeg != int(self.jpeg):
             raise ConfigError(f"augment.jpeg is {self.jpeg}: it must be {_LIMITS['jpeg'][1]}")
+
+
+def augment(sample: AnySample, recipe: AugmentRecipe, seed: int | Sequence[int]) -> AnySample:
+    """Change a sample at random, its picture and its labels alike.
+
+    Every plane follows one and the same map. The image, the alpha and the foreground are averaged where they shrink
+    and interpolated bilinearly; labels, masks, trimap and depth are read at the nearest pixel, so their values are
+    among those that they had. What lies outside of the picture becomes grey (the image), 0 (alpha, trimap,
+    foreground, depth: not measured), VOID (labels) and no object's. A distance in metres stays what it is, whatever
+    the scale.
+
+    Args:
+        sample: of any kind.
+        recipe: what may be done.
+        seed: whole numbers from 0; the result is a pure function of the three arguments, and no global random state
+            is read or changed.
+
+    Returns:
+        A sample of the same kind and name. Objects without a pixel left are dropped, and the labels of a panoptic
+        sample are numbered anew. Colours change in the image alone: a foreground keeps those that it had.
+
+    Raises:
+        InputError: a plane of the sample that has not the image's size.
+        MissingDependencyError: turning or colours without kornia.
+    """
+    _check(sample)
+    numbers = [seed] if isinstance(seed, int) else list(seed)
+    # Two streams, so that another strength of a colour changes no crop.
+    warp = _draw(sample, recipe, np.random.default_rng([*numbers, 0]))
+    image = recolour(warp.linear(sample.image, PADDING), recipe, np.random.default_rng([*numbers, 1]))
+    image = warp.fill(image, PADDING)
+    if isinstance(sample, MattingSample):
+        return replace(
+            sample,
+            image=image,
+            alpha=warp.linear(sample.alpha, 0).clip(0, 1),
+            trimap=None if sample.trimap is None else warp.nearest(sample.trimap, 0),
+            foreground=None if sample.foreground is None else warp.linear(sample.foreground, 0),
+        )
+    if isinstance(sample, DepthSample):
+        return replace(sample, image=image, depth=warp.nearest(sample.depth, 0))
+    if isinstance(sample, SegmentationSample):
+        labels, objects = _segments(sample, warp)
+        return replace(sample, image=image, labels=labels, objects=objects)
+    return replace(sample, image=image)
+
+
+def _check(sample: Sample) -> None:
+    height, width = sample.image.shape[:2]
+    for name in ("alpha", "trimap", "foreground", "labels", "depth"):
+        plane = getattr(sample, name, None)
+        if plane is not None and plane.shape[:2] != (height, width):
+            raise InputError(
+                f"the {name} of {sample.name} is {plane.shape[1]}×{plane.shape[0]} but its image is {width}×{height} "
+                "(width×height): run `perpixel data check` on the folder"
+            )
+    for labelled in getattr(sample, "objects", ()):
+        if labelled.rle is not None and tuple(labelled.rle["size"]) != (height, width):
+            raise InputError(
+                f"a mask of {sample.name} is {labelled.rle['size'][1]}×{labelled.rle['size'][0]} but its image is "
+                f"{width}×{height} (width×height): run `perpixel data check` on the folder"
+            )
+
+
+def _draw(sample: Sample, recipe: AugmentRecipe, rng: np.random.Generator) -> Warp:
+    """Decide on scale, angle, side and window; always as many draws, so that the fields do not disturb each other."""
+    low, high = recipe.scale
+    factor = low + (high - low) * float(rng.random())
+    angle = recipe.rotate * (2 * float(rng.random()) - 1)
+    mirror = float(rng.random()) < recipe.flip
+    place = rng.random(3)
+    source: tuple[int, int] = sample.image.shape[:2]
+    ratios = [side / own for side, own in zip(recipe.crop or source, source, strict=True)]
+    if recipe.scale_of != "image":
+        factor *= min(ratios) if recipe.scale_of == "fit" else max(ratios)
+    if recipe.enlarge:
+        factor = max(factor, *ratios)
+    scaled = (max(1, round(source[0] * factor)), max(1, round(source[1] * factor)))
+    whole = Warp(source, scaled, angle, mirror, (0, 0), scaled)
+    if recipe.crop is None:
+        return whole
+    free = [max(0, side - cut) for side, cut in zip(scaled, recipe.crop, strict=True)]
+    centre = _unknown(sample, float(place[2]))
+    if centre is None:
+        corner = [int(share * (room + 1)) for share, room in zip(place, free, strict=False)]
+    else:
+        middle = whole.place(*centre)
+        corner = [
+            min(max(0, round(point - (cut - 1) / 2)), room)
+            for point, cut, room in zip(middle, recipe.crop, free, strict=True)
+        ]
+    return replace(whole, corner=(corner[0], corner[1]), size=recipe.crop)
+
+
+def _unknown(sample: Sample, share: float) -> tuple[int, int] | None:
+    """One of the pixels that a matting model has to work out, as crops for matting are placed since Deep Image
+    Matting (Xu et al., 2017, section 4.1); None for other kinds, and where all is certain."""
+    if not isinstance(sample, MattingSample):
+        return None
+    if sample.trimap is not None:
+        unknown = np.flatnonzero(sample.trimap == UNKNOWN)
+    else:
+        unknown = np.flatnonzero((sample.alpha > 0) & (sample.alpha < 1))
+    if not len(unknown):
+        return None
+    row, column = divmod(int(unknown[int(share * len(unknown))]), sample.image.shape[1])
+    return row, column
+
+
+def _segments(
+    sample: SegmentationSample, warp: Warp
+) -> tuple[npt.NDArray[np.int32] | None, tuple[LabelledObject, ...]]:
+    labels = None if sample.labels is None else warp.nearest(sample.labels, VOID)
+    if sample.kind == "semantic":
+        return labels, sample.objects
+    if sample.kind == "panoptic" and labels is not None:
+        kept = np.unique(labels[labels >= 0])
+        numbers = np.full(len(sample.objects) + 1, VOID, np.int32)  # the last for VOID itself
+        numbers[kept] = np.arange(len(kept), dtype=np.int32)
+        return numbers[labels], tuple(sample.objects[place] for place in kept)
+    objects = []
+    for labelled in sample.objects:
+        if labelled.rle is None:
+            continue
+        mask = warp.nearest(decode_rle(labelled.rle), False)
+        if mask.any():
+            objects.append(replace(labelled, rle=encode_rle(mask)))
+    return labels, tuple(objects)
 
 
 def _is_number(value: Any) -> bool:
