@@ -3,26 +3,34 @@
 (Rhemann, Rother, Wang, Gelautz, Kohli, Rott, CVPR 2009.) Matting papers since Deep Image Matting (Xu et al., 2017,
 arXiv 1703.03872) report them over the unknown pixels of the trimap only; give the trimap for that.
 
-| measure | papers print |
-|---|---|
-| SAD, gradient, connectivity | the sum divided by 1000, as it comes from here |
-| MSE | the mean, as it comes from here, or 1000 times it |
+| measure | here | papers print |
+|---|---|---|
+| sad, grad, conn | the sum over the pixels that count, divided by 1000 | the same |
+| mse | the mean over the pixels that count | 1000 times it ("MSE (10⁻³)"); see `PRINTED` |
 
-All alphas are in [0, 1]. Lower is better.
+A data set's figure is the mean of its images' (`MattingMeter`). So are the tables of ViTMatte (Yao, Wang, Yang, Wang,
+2023, arXiv 2305.15272), on Composition-1k and Distinctions-646, over the unknown pixels. Names that end in `_whole`
+are the same measures over all pixels; they are other numbers, never to be put beside those.
+
+All alphas are in [0, 1], and predictions are measured as they are: what a trimap says of the known pixels is not put
+into them. Lower is better.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from perpixel.errors import InputError
+from perpixel.metrics.meter import ExactSum
 
-__all__ = ["connectivity_error", "gradient_error", "mse", "sad"]
+__all__ = ["PRINTED", "MattingMeter", "connectivity_error", "gradient_error", "mse", "sad"]
 
 AnyArray = npt.NDArray[Any]
 Double = npt.NDArray[np.float64]
@@ -31,6 +39,12 @@ Bool = npt.NDArray[np.bool_]
 GRADIENT_SIGMA = 1.4
 CONNECTIVITY_STEP = 0.1
 CONNECTIVITY_THRESHOLD = 0.15
+
+WHOLE = "_whole"
+PRINTED: Mapping[str, float] = MappingProxyType(
+    {"sad": 1, "mse": 1000, "grad": 1, "conn": 1, "sad_whole": 1, "mse_whole": 1000, "grad_whole": 1, "conn_whole": 1}
+)
+"""How many times what a `MattingMeter` computes is what the papers' tables print, by the names of all its measures."""
 
 
 def sad(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> float:
@@ -52,7 +66,7 @@ def sad(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> float
         5.0
     """
     alpha, truth, counted = _checked(pred, true, trimap)
-    return float(np.abs(alpha - truth)[counted].sum() / 1000)
+    return _thousands(np.abs(alpha - truth)[counted])
 
 
 def mse(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> float:
@@ -66,7 +80,7 @@ def mse(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> float
         0.25
     """
     alpha, truth, counted = _checked(pred, true, trimap)
-    return float(((alpha - truth) ** 2)[counted].mean())
+    return _mean_square(np.abs(alpha - truth)[counted])
 
 
 def gradient_error(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> float:
@@ -82,8 +96,7 @@ def gradient_error(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = Non
         0.784
     """
     alpha, truth, counted = _checked(pred, true, trimap)
-    difference = _gradient_magnitude(alpha) - _gradient_magnitude(truth)
-    return float((difference**2)[counted].sum() / 1000)
+    return _thousands(_gradient_apart(alpha, truth)[counted])
 
 
 def connectivity_error(pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> float:
@@ -100,9 +113,83 @@ def connectivity_error(pred: AnyArray, true: AnyArray, trimap: AnyArray | None =
         0.0
     """
     alpha, truth, counted = _checked(pred, true, trimap)
+    return _thousands(_connectivity_apart(alpha, truth)[counted])
+
+
+class MattingMeter:
+    """The four measures over many images: the mean of each image's, as papers report; a `Meter`.
+
+    It keeps one exact sum a measure, so it does not grow with the images and merges to the digit.
+
+    Example:
+        >>> meter = MattingMeter()
+        >>> alpha, true = np.full((100, 100), 0.5), np.ones((100, 100))
+        >>> trimap = np.full((100, 100), 255, np.uint8)
+        >>> trimap[:50] = 128
+        >>> image = meter.update(alpha, true, trimap)
+        >>> image["sad"], image["sad_whole"], image["mse"]
+        (2.5, 5.0, 0.25)
+        >>> {name: meter.compute()[name] * PRINTED[name] for name in ("sad", "mse")}
+        {'sad': 2.5, 'mse': 250.0}
+    """
+
+    def __init__(self) -> None:
+        self.sums = {name: ExactSum() for name in PRINTED}
+
+    def update(self, pred: AnyArray, true: AnyArray, trimap: AnyArray | None = None) -> dict[str, float]:
+        """Add an image.
+
+        Args:
+            pred: (h, w) alpha in [0, 1], or uint8 in 0…255.
+            true: (h, w) the same, the truth.
+            trimap: (h, w), 128 where unknown. Without one, or with no unknown pixel in it, the image counts for the
+                measures of the whole image only, and the others of this image are NaN.
+
+        Returns:
+            sad, mse, grad and conn of this image over its unknown pixels, and each with `_whole` over all pixels.
+
+        Raises:
+            InputError: the sizes differ, or a value is out of range.
+        """
+        alpha, truth, counted = _checked(pred, true, trimap, any_unknown=False)
+        apart = np.abs(alpha - truth)
+        planes = {"grad": _gradient_apart(alpha, truth), "conn": _connectivity_apart(alpha, truth)}
+        found = dict.fromkeys(PRINTED, math.nan)
+        regions: dict[str, Any] = {WHOLE: np.s_[:, :]}
+        if trimap is not None and counted.any():
+            regions[""] = counted
+        for suffix, region in regions.items():
+            found |= {f"sad{suffix}": _thousands(apart[region]), f"mse{suffix}": _mean_square(apart[region])}
+            found |= {f"{name}{suffix}": _thousands(plane[region]) for name, plane in planes.items()}
+            for name in planes.keys() | {"sad", "mse"}:
+                self.sums[name + suffix].add(found[name + suffix])
+        return found
+
+    def merge(self, other: Self) -> None:
+        """Take in what another meter has seen."""
+        for name, total in self.sums.items():
+            total.merge(other.sums[name])
+
+    def compute(self) -> dict[str, float]:
+        """The mean of each measure over the images that say it, by the names in `PRINTED`; NaN without any."""
+        return {name: total.mean for name, total in self.sums.items()}
+
+
+def _thousands(apart: Double) -> float:
+    return float(apart.sum() / 1000)
+
+
+def _mean_square(apart: Double) -> float:
+    return float((apart**2).mean())
+
+
+def _gradient_apart(alpha: Double, truth: Double) -> Double:
+    return np.asarray((_gradient_magnitude(alpha) - _gradient_magnitude(truth)) ** 2)
+
+
+def _connectivity_apart(alpha: Double, truth: Double) -> Double:
     levels = _connected_level(np.minimum(alpha, truth))
-    difference = _connectivity(alpha, levels) - _connectivity(truth, levels)
-    return float(np.abs(difference)[counted].sum() / 1000)
+    return np.asarray(np.abs(_connectivity(alpha, levels) - _connectivity(truth, levels)))
 
 
 def _connected_level(lower: Double) -> Double:
@@ -143,7 +230,9 @@ def _gradient_magnitude(alpha: Double) -> Double:
     return np.asarray(np.hypot(*parts), np.float64).reshape(alpha.shape)
 
 
-def _checked(pred: AnyArray, true: AnyArray, trimap: AnyArray | None) -> tuple[Double, Double, Bool]:
+def _checked(
+    pred: AnyArray, true: AnyArray, trimap: AnyArray | None, *, any_unknown: bool = True
+) -> tuple[Double, Double, Bool]:
     alpha, truth = _alpha(pred, "pred"), _alpha(true, "true")
     if alpha.shape != truth.shape:
         raise InputError(
@@ -159,7 +248,7 @@ def _checked(pred: AnyArray, true: AnyArray, trimap: AnyArray | None) -> tuple[D
             "pass the trimap of the same image"
         )
     counted = trimap == 128
-    if not counted.any():
+    if any_unknown and not counted.any():
         raise InputError("no pixel of trimap is unknown (128): snap it with snap_trimap, or measure without it")
     return alpha, truth, counted
 
