@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.errors import InputError, MissingDependencyError
+from perpixel.errors import InputError
+from perpixel.images.planes import PLANES, read_plane
 from perpixel.ops.depth import KINDS, Kind, from_codes, to_codes
 from perpixel.results.point_cloud import SUFFIXES as CLOUDS
 
 if TYPE_CHECKING:
-    from perpixel.images.files import Source
     from perpixel.results.depth import DepthMap, What
 
-PLANES = (".png", ".tiff", ".tif", ".npy", ".pfm", ".exr")
 WHATS = ("depth", "colour", "relief")
 FORMAT = "perpixel depth 1"  # the JSON's own version
-_DEPTH_CHANNELS = ("Y", "Z", "V", "R")  # where programmes put depth in an EXR, the likeliest first
 
 
 def sidecar(path: str | os.PathLike[str]) -> Path:
@@ -96,15 +94,10 @@ def load(
     path: str | os.PathLike[str], kind: Kind | None, scale: float | None, shift: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Kind]:
     """See `DepthMap.load`. Returns values and known pixels, (h, w) each, and the kind."""
-    from perpixel.images.files import open_source
-
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in PLANES:
+    if path.suffix.lower() not in PLANES:
         raise InputError(f"{path} has the suffix {path.suffix!r}: depth is loaded from {', '.join(PLANES)}")
-    source = open_source(path)
-    with source.stream:
-        numbers = _read(source, suffix)
+    numbers = read_plane(path)
     beside = sidecar(path)
     note = _read_note(beside) if beside.is_file() else None
     if note is None and kind is None:
@@ -133,53 +126,6 @@ def load(
     else:
         values = numbers.astype(np.float32)
     return values, valid, kind
-
-
-def _read(source: Source, suffix: str) -> NDArray[Any]:
-    """(h, w) uint8, uint16 or float32, as the file holds them."""
-    from perpixel.images.decode import decode
-    from perpixel.images.deep import decode_tiff
-    from perpixel.images.files import MAX_PIXELS
-    from perpixel.images.pfm import decode_pfm
-
-    if suffix == ".pfm":
-        return decode_pfm(source)
-    if suffix == ".npy":
-        return _read_npy(source)
-    if suffix == ".exr":
-        return _read_exr(source)
-    deep = decode_tiff(source, MAX_PIXELS) if suffix != ".png" and source.is_tiff else None
-    numbers: NDArray[Any] = (deep or decode(source.read(), max_pixels=MAX_PIXELS, managed=False)).pixels
-    if numbers.ndim != 2:
-        raise InputError(
-            f"{source.label} is a picture in colour, and depth is one grey plane: load the file of numbers"
-        )
-    return numbers
-
-
-def _read_npy(source: Source) -> NDArray[Any]:
-    try:
-        numbers = np.load(io.BytesIO(source.read()), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{source.label} is damaged or no NumPy array ({error}): save it again") from error
-    if not isinstance(numbers, np.ndarray) or numbers.ndim != 2 or numbers.dtype.kind not in "fiu":
-        raise InputError(f"{source.label} holds no plane of numbers (height, width)")
-    return numbers if numbers.dtype in (np.uint8, np.uint16) else numbers.astype(np.float32)
-
-
-def _read_exr(source: Source) -> NDArray[Any]:
-    try:
-        import OpenEXR
-    except ImportError:
-        raise MissingDependencyError('EXR needs the OpenEXR package: pip install "perpixel[exr]"') from None
-    try:
-        channels = OpenEXR.File(str(source.path), separate_channels=True).channels()
-    except Exception as error:  # it raises plain RuntimeError, and more on hostile bytes
-        raise InputError(f"{source.label} is damaged or no EXR ({error}): save it again") from error
-    for name in _DEPTH_CHANNELS:
-        if name in channels:
-            return np.asarray(channels[name].pixels, np.float32)
-    raise InputError(f"{source.label} has the channels {', '.join(channels)}, and depth is looked for in Y, Z, V or R")
 
 
 def _read_note(path: Path) -> dict[str, Any]:
