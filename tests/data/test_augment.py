@@ -77,7 +77,7 @@ def test_there_is_no_shift_between_picture_and_depth(scale, rotate, flip):
             inner = shown & (place > 4) & (place < 56)
             error = (result.image[..., channel] / 4 - place)[inner]
             assert np.abs(error).max() <= 0.5 / min(1, scale) + 0.5
-            assert np.abs(error.mean()) < 0.3
+            assert np.abs(error.mean()) < 0.15
 
 
 def test_every_plane_of_every_kind_follows_one_map():
