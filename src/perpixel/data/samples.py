@@ -92,11 +92,14 @@ class LabelledObject:
         category: class number, a place in the data set's `Categories`.
         crowd: a group that was not separated: it is not trained on, and predictions inside it are not counted.
         rle: COCO run lengths `{"size": [h, w], "counts": …}` where objects may overlap; None where `labels` says it.
+        area: in pixels, as the data set's files give it, by which COCO sorts small, medium and large objects; None
+            where they do not, then it is that of the mask.
     """
 
     category: int
     crowd: bool = False
     rle: Mapping[str, Any] | None = None
+    area: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
