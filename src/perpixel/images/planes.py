@@ -53,7 +53,8 @@ def read_plane(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         if tiff:
             _refuse_scaled(source)
         deep = decode_tiff(source, max_pixels) if tiff else None
-    XX    if numbers.ndim != 2:
+    numbers: NDArray[Any] = (deep or decode(path, max_pixels=max_pixels, managed=False)).pixels
+    if numbers.ndim != 2:
         raise InputError(f"{source.label} is a picture in colour, and one grey plane is needed: give the numbers' file")
     return numbers
 
