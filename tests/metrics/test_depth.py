@@ -160,6 +160,7 @@ def test_crops_as_published(crop, size, corners) -> None:
     assert len(rows) == (bottom - top) * (right - left)
 
 
+@pytest.mark.slow  # it takes seconds to import
 def test_as_torchmetrics_measures() -> None:
     import torch
     from torchmetrics import functional
