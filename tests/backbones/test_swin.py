@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parity.randomise import randomise
 from perpixel.backbones import AutoBackbone
-from perpixel.backbones.swin import SwinBackbone, SwinConfig, SwinModel
+from perpixel.backbones.swin import SwinBackbone, SwinConfig, SwinModel, Windows
 from perpixel.errors import ConfigError, InputError, PerpixelWarning
 
 SHAPE = {"image_size": 32, "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
@@ -139,7 +139,7 @@ def test_stochastic_depth_drops_both_parts_of_a_block():
     block = model.encoder.layers[1].blocks[1]
     tokens = torch.randn(4, 4, 4, 16)
     torch.manual_seed(0)
-    assert torch.equal(block(tokens, 4, 0, None)[0], tokens)
+    assert torch.equal(block(tokens, Windows(4))[0], tokens)
     rates = [block.drop_rate for stage in model.encoder.layers for block in stage.blocks]
     assert rates == pytest.approx([0, 0.333, 0.666, 0.999])
 

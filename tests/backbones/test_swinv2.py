@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from parity.randomise import randomise
 from perpixel.backbones import AutoBackbone
+from perpixel.backbones.swin import Windows
 from perpixel.backbones.swinv2 import Swinv2Backbone, Swinv2Config, Swinv2Model, relative_coordinates
 from perpixel.errors import ConfigError, InputError
 
@@ -85,7 +86,7 @@ def test_bands_of_the_feed_forward_part_change_nothing(monkeypatch):
     backbone = tiny(Swinv2Backbone, out_indices=[0, 1, 2])
     pixels = torch.randn(2, 3, 30, 41)
     whole = backbone(pixels).feature_maps
-    monkeypatch.setattr("perpixel.backbones.swinv2.MLP_TOKENS", 50)
+    monkeypatch.setattr("perpixel.backbones.swin.MLP_TOKENS", 50)
     with torch.enable_grad():
         trained = backbone(pixels).feature_maps
     for band, one, other in zip(backbone(pixels).feature_maps, whole, trained, strict=True):
@@ -153,7 +154,7 @@ def test_stochastic_depth_drops_both_parts_of_a_block():
     block = model.encoder.layers[1].blocks[1]
     tokens = torch.randn(4, 4, 4, 16)
     torch.manual_seed(0)
-    assert torch.equal(block(tokens, 4, 0, None)[0], tokens)
+    assert torch.equal(block(tokens, Windows(4))[0], tokens)
     rates = [block.drop_rate for stage in model.encoder.layers for block in stage.blocks]
     assert rates == pytest.approx([0, 0.333, 0.666, 0.999])
 

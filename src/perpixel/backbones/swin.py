@@ -7,7 +7,7 @@ section 3. Parameter names are those of the Hugging Face checkpoints (microsoft/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,14 @@ from perpixel.backbones.swin_embeddings import SwinEmbeddings
 from perpixel.errors import ConfigError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
-from perpixel.layers.transformer import Dense
-from perpixel.layers.windows import relative_position_bias, shift_mask, window_partition, window_unpartition
+from perpixel.layers.transformer import Dense, softmax_attention, split_heads
+from perpixel.layers.windows import (
+    relative_position_bias,
+    shift_mask,
+    window_partition,
+    window_unpartition,
+    with_shift_mask,
+)
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
 
@@ -54,14 +60,18 @@ class SwinPatchMerging(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, h, w, c) → (b, ⌈h/2⌉, ⌈w/2⌉, 2c)."""
+        merged: Tensor = self.reduction(self.norm(self.quads(tokens)))
+        return merged
+
+    @staticmethod
+    def quads(tokens: Tensor) -> Tensor:
+        """Lay each 2×2 tokens side by side: (b, h, w, c) → (b, ⌈h/2⌉, ⌈w/2⌉, 4c)."""
         b, h, w, c = tokens.shape
         if h % 2 or w % 2:
             tokens = functional.pad(tokens, (0, 0, 0, w % 2, 0, h % 2))
         quads = tokens.reshape(b, (h + 1) // 2, 2, (w + 1) // 2, 2, c)
         # Of the four, the checkpoints have the lower left one before the upper right one.
-        quads = quads.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (b, ⌈h/2⌉, ⌈w/2⌉, 4c)
-        merged: Tensor = self.reduction(self.norm(quads))
-        return merged
+        return quads.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (b, ⌈h/2⌉, ⌈w/2⌉, 4c)
 
 
 class SwinSelfAttention(nn.Module):
@@ -86,30 +96,19 @@ class SwinSelfAttention(nn.Module):
             mask: (windows, n, n), added to the scores.
             output_attentions: return the weights (b · windows, heads, n, n) too.
         """
-        query, key, value = (
-            part(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b · windows, heads, n, d)
-            for part in (self.query, self.key, self.value)
-        )
-        bias = relative_position_bias(self.relative_position_bias_table, round(tokens.shape[1] ** 0.5))[None]
-        if mask is not None:
-            bias = bias + mask[:, None]  # (windows, heads, n, n)
-            batch = len(tokens) // len(mask)
-            bias = bias.expand(batch, *bias.shape).flatten(0, 1)  # (b · windows, heads, n, n)
+        query, key, value = (split_heads(part(tokens), self.heads) for part in (self.query, self.key, self.value))
+        bias = relative_position_bias(self.relative_position_bias_table, round(tokens.shape[1] ** 0.5))
+        bias = with_shift_mask(bias, mask, len(tokens))
         dropout = self.dropout if self.training else 0.0
-        if not output_attentions:
-            mixed = functional.scaled_dot_product_attention(query, key, value, bias, dropout)
-            return mixed.transpose(1, 2).flatten(2), None  # (b · windows, n, c)
-        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5 + bias  # (b · windows, heads, n, n)
-        weights = functional.dropout(scores.softmax(dim=-1), dropout, self.training)
-        return (weights @ value).transpose(1, 2).flatten(2), weights  # (b · windows, n, c)
+        return softmax_attention(query, key, value, bias, output_attentions, dropout=dropout)
 
 
 class SwinAttention(nn.Module):
     """Window attention with its output projection."""
 
-    def __init__(self, config: SwinConfig, width: int, heads: int) -> None:
+    def __init__(self, attention: nn.Module, width: int) -> None:
         super().__init__()
-        self.self = SwinSelfAttention(config, width, heads)
+        self.self = attention
         self.output = Dense(width, width)
 
     def forward(
@@ -120,13 +119,21 @@ class SwinAttention(nn.Module):
         return self.output(mixed), weights
 
 
+class Windows(NamedTuple):
+    """How a block cuts its map: the side of a window, by how much they are shifted, and then their `shift_mask`."""
+
+    size: int
+    shift: int = 0
+    mask: Tensor | None = None
+
+
 class SwinLayer(nn.Module):
     """One block: attention in windows, then the feed-forward part (section 3.2, equation 3)."""
 
-    def __init__(self, config: SwinConfig, width: int, heads: int, drop_rate: float) -> None:
+    def __init__(self, config: SwinConfig, width: int, attention: nn.Module, drop_rate: float) -> None:
         super().__init__()
         self.layernorm_before = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.attention = SwinAttention(config, width, heads)
+        self.attention = SwinAttention(attention, width)
         self.layernorm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.intermediate = Dense(width, int(config.mlp_ratio * width))
         self.output = Dense(int(config.mlp_ratio * width), width)
@@ -135,20 +142,28 @@ class SwinLayer(nn.Module):
         self.drop_rate = drop_rate
 
     def forward(
-        self, tokens: Tensor, size: int, shift: int, mask: Tensor | None, output_attentions: bool = False
+        self, tokens: Tensor, windows: Windows, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Map (b, h, w, c) to the same shape.
+        """Map (b, h, w, c) to the same shape, with the weights (b · windows, heads, n, n) if asked for."""
+        x, weights = self._mix(tokens, windows, output_attentions)
+        tokens = tokens + drop_path(x, self.drop_rate, self.training)
+        if torch.is_grad_enabled() or self.training:
+            return tokens + drop_path(self._mlp(tokens), self.drop_rate, self.training), weights
+        # In bands and in place: inside, the tokens are four times as wide.
+        for band in torch.split(tokens, max(1, MLP_TOKENS // (len(tokens) * tokens.shape[2])), dim=1):
+            band += self._mlp(band)
+        return tokens, weights
 
-        Args:
-            tokens: the map.
-            size: side of a window.
-            shift: rows and columns by which the windows are shifted.
-            mask: that of `shift_mask`, where they are.
-            output_attentions: return the weights (b · windows, heads, n, n) too.
-        """
-        h, w, c = tokens.shape[1:]
-        x = self.layernorm_before(tokens)
-        x = functional.pad(x, (0, 0, 0, -w % size, 0, -h % size))
+    def _mix(self, tokens: Tensor, windows: Windows, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
+        """What the attention adds, (b, h, w, c), and its weights if asked for."""
+        x, weights = self._in_windows(self.layernorm_before(tokens), windows, output_attentions)
+        return self.dropout(x), weights
+
+    def _in_windows(self, x: Tensor, windows: Windows, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
+        """Fill up, shift, cut, attend, and undo it: (b, h, w, c) → the same shape."""
+        (h, w, c), (size, shift, mask) = x.shape[1:], windows
+        if h % size or w % size:
+            x = functional.pad(x, (0, 0, 0, -w % size, 0, -h % size))
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
         padded = x.shape[1:3]
@@ -156,33 +171,40 @@ class SwinLayer(nn.Module):
         x = window_unpartition(x.reshape(-1, size, size, c), *padded)
         if shift:
             x = x.roll((shift, shift), (1, 2))
-        tokens = tokens + drop_path(self.dropout(x[:, :h, :w]), self.drop_rate, self.training)
-        if torch.is_grad_enabled() or self.training:
-            return tokens + drop_path(self.dropout(self._mlp(tokens)), self.drop_rate, self.training), weights
-        # In bands and in place: inside, the tokens are four times as wide.
-        for band in torch.split(tokens, max(1, MLP_TOKENS // (len(tokens) * w)), dim=1):
-            band += self._mlp(band)
-        return tokens, weights
+        return x[:, :h, :w], weights
 
     def _mlp(self, tokens: Tensor) -> Tensor:
-        x: Tensor = self.output(self.activation(self.intermediate(self.layernorm_after(tokens))))
+        """What the feed-forward part adds to (b, h, w, c)."""
+        x: Tensor = self.dropout(self.output(self.activation(self.intermediate(self.layernorm_after(tokens)))))
         return x
 
 
 class SwinStage(nn.Module):
     """Blocks of one resolution, with and without a shift in turn; then the merging for the next stage."""
 
+    merging: ClassVar[type[SwinPatchMerging]] = SwinPatchMerging
+    # How often the mask of shifted windows counts.
+    mask_count: ClassVar[int] = 1
+
     def __init__(self, config: SwinConfig, index: int) -> None:
         super().__init__()
-        width, heads, first = config.widths[index], config.num_heads[index], sum(config.depths[:index])
-        last = max(sum(config.depths) - 1, 1)
+        first, last = sum(config.depths[:index]), max(sum(config.depths) - 1, 1)
         self.window_size = config.window_size
         self.blocks = nn.ModuleList(
-            SwinLayer(config, width, heads, config.drop_path_rate * (first + i) / last)
-            for i in range(config.depths[index])
+            self._block(config, index, config.drop_path_rate * (first + i) / last) for i in range(config.depths[index])
         )
-        self.downsample = SwinPatchMerging(width) if index + 1 < config.num_layers else None
+        self.downsample = self.merging(config.widths[index]) if index + 1 < config.num_layers else None
         self.gradient_checkpointing = False
+
+    def _block(self, config: SwinConfig, index: int, drop_rate: float) -> SwinLayer:
+        width = config.widths[index]
+        return SwinLayer(config, width, SwinSelfAttention(config, width, config.num_heads[index]), drop_rate)
+
+    def _sides(self, h: int, w: int, whole_windows: bool) -> tuple[int, int]:
+        """The side of the windows on a map of h rows and w columns, and how far every second block shifts them."""
+        if not whole_windows and min(h, w) <= self.window_size:
+            return min(h, w), 0
+        return self.window_size, self.window_size // 2
 
     def forward(
         self, tokens: Tensor, whole_windows: bool, output_attentions: bool = False
@@ -199,29 +221,26 @@ class SwinStage(nn.Module):
             merging, (b, h, w, c); the weights.
         """
         h, w = tokens.shape[1:3]
-        size, shift = self.window_size, self.window_size // 2
-        if not whole_windows and min(h, w) <= size:
-            size, shift = min(h, w), 0
-        mask = None
+        size, shift = self._sides(h, w, whole_windows)
+        mask, weights = None, None
         if shift and len(self.blocks) > 1:
-            mask = shift_mask(h + -h % size, w + -w % size, size, shift, tokens)
-        weights = None
+            mask = self.mask_count * shift_mask(h + -h % size, w + -w % size, size, shift, tokens)
         for i, block in enumerate(self.blocks):
-            options = (size, shift, mask) if i % 2 else (size, 0, None)
+            windows = Windows(size, shift, mask) if i % 2 else Windows(size)
             attend = output_attentions and i + 1 == len(self.blocks)
             if self.gradient_checkpointing and self.training:
-                tokens, weights = checkpoint(block, tokens, *options, attend, use_reentrant=False)
+                tokens, weights = checkpoint(block, tokens, windows, attend, use_reentrant=False)
             else:
-                tokens, weights = block(tokens, *options, attend)
+                tokens, weights = block(tokens, windows, attend)
         return tokens if self.downsample is None else self.downsample(tokens), tokens, weights
 
 
 class SwinEncoder(nn.Module):
     """The stages, one after another."""
 
-    def __init__(self, config: SwinConfig) -> None:
+    def __init__(self, config: SwinConfig, stage: type[SwinStage] = SwinStage) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(SwinStage(config, i) for i in range(config.num_layers))
+        self.layers = nn.ModuleList(stage(config, i) for i in range(config.num_layers))
 
     def forward(
         self, tokens: Tensor, whole_windows: bool, output_attentions: bool = False
@@ -247,13 +266,14 @@ class SwinPreTrainedModel(Model):
     config_class = SwinConfig
     config: SwinConfig
     base_model_prefix = "swin"
+    _stage: ClassVar[type[SwinStage]] = SwinStage
     # The table's indices are computed here; checkpoints before transformers 5 hold them.
     _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = (r"relative_position_index$", r"mask_token$")
 
     def __init__(self, config: SwinConfig, use_mask_token: bool = False) -> None:
         super().__init__(config)
         self.embeddings = SwinEmbeddings(config, use_mask_token)
-        self.encoder = SwinEncoder(config)
+        self.encoder = SwinEncoder(config, self._stage)
 
 
 class SwinModel(SwinPreTrainedModel):

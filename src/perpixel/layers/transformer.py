@@ -41,6 +41,47 @@ class AttentionFields(Protocol):
         """Whether query, key and value have biases."""
 
 
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """(b, n, c) → (b, heads, n, c / heads)."""
+    b, n, c = tokens.shape
+    return tokens.reshape(b, n, heads, c // heads).transpose(1, 2)
+
+
+def softmax_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    output_attentions: bool = False,
+    *,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Softmax attention (arXiv 1706.03762, section 3.2.1); the weights exist only where they are asked for.
+
+    Args:
+        query: (b, heads, n, d).
+        key: likewise.
+        value: likewise.
+        mask: bool, false where a token must not be looked at, or a bias that is added to the scores; any shape
+            that broadcasts to (b, heads, n, n).
+        output_attentions: return the weights too.
+        dropout: of the weights.
+        scale: factor of the scores; None is d ** -0.5.
+
+    Returns:
+        (b, n, heads · d) and the weights (b, heads, n, n).
+    """
+    if not output_attentions:
+        mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)
+        return mixed.transpose(1, 2).flatten(2), None
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scale is None else scale)  # (b, heads, n, n)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    weights = functional.dropout(scores.softmax(dim=-1), dropout)
+    return (weights @ value).transpose(1, 2).flatten(2), weights
+
+
 class ViTPatchEmbeddings(nn.Module):
     """Cuts the image into patches and maps each to a token (section 3.1, equation 1)."""
 
@@ -78,27 +119,10 @@ class ViTSelfAttention(nn.Module):
     def forward(
         self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; the weights (b, heads, n, n) exist only where they are asked for.
-
-        Args:
-            tokens: (b, n, hidden).
-            mask: bool, false where a token must not be looked at, or a bias that is added to the scores; any shape
-                that broadcasts to (b, heads, n, n).
-            output_attentions: return the weights too.
-        """
-        query, key, value = (
-            part(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b, heads, n, d)
-            for part in (self.query, self.key, self.value)
-        )
+        """Map (b, n, hidden) to the same shape, with the weights if asked for; masks as in `softmax_attention`."""
+        query, key, value = (split_heads(part(tokens), self.heads) for part in (self.query, self.key, self.value))
         dropout = self.dropout if self.training else 0.0
-        if not output_attentions:
-            mixed = functional.scaled_dot_product_attention(query, key, value, mask, dropout)
-            return mixed.transpose(1, 2).flatten(2), None  # (b, n, hidden)
-        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5  # (b, heads, n, n)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-        weights = functional.dropout(scores.softmax(dim=-1), dropout, self.training)
-        return (weights @ value).transpose(1, 2).flatten(2), weights  # (b, n, hidden)
+        return softmax_attention(query, key, value, mask, output_attentions, dropout=dropout)
 
 
 class Dense(nn.Module):

@@ -63,6 +63,23 @@ def relative_position_bias(table: Tensor, size: int) -> Tensor:
     return spread.permute(2, 3, 4, 0, 1).reshape(-1, size * size, size * size)  # (heads, n, n)
 
 
+def with_shift_mask(bias: Tensor, mask: Tensor | None, count: int) -> Tensor:
+    """Join what is added to the scores of `count` windows.
+
+    Args:
+        bias: (heads, n, n), the biases of relative positions.
+        mask: (windows, n, n) of `shift_mask`, which repeats from image to image; None where nothing is shifted.
+        count: b · windows.
+
+    Returns:
+        (1 or b · windows, heads, n, n).
+    """
+    if mask is None:
+        return bias[None]
+    joint = bias + mask[:, None]  # (windows, heads, n, n)
+    return joint.expand(count // len(mask), *joint.shape).flatten(0, 1)
+
+
 def shift_mask(height: int, width: int, size: int, shift: int, like: Tensor) -> Tensor:
     """Keep tokens apart that are neighbours only because the grid was rolled (section 3.2, figure 4).
 
