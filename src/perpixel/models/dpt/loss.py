@@ -66,7 +66,7 @@ def depth_loss(
     valid = valid_depth(prediction, labels, mask)
     if kind == "metric":
         return silog_loss(prediction, labels, valid)
-    return scale_and_shift_invariant_loss(prediction, _to_unit_range(labels, valid), valid, keep_order=True)
+    return scale_and_shift_invariant_loss(prediction, to_unit_range(labels, valid), valid, keep_order=True)
 
 
 def valid_depth(prediction: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -245,8 +245,16 @@ def _gradient_matching(residual: Tensor, valid: Tensor, scales: int) -> Tensor:
     return total
 
 
-def _to_unit_range(labels: Tensor, valid: Tensor) -> Tensor:
-    """Scale the valid labels of each image to [0, 1]; constant ones become 0."""
+def to_unit_range(labels: Tensor, valid: Tensor) -> Tensor:
+    """Scale the valid labels of each image to [0, 1]; constant ones become 0.
+
+    Args:
+        labels: (b, h, w), any real type.
+        valid: (b, h, w) bool, see `valid_depth`.
+
+    Returns:
+        (b, h, w), 0 where not valid.
+    """
     labels = _precise(labels).to(valid.device)
     low = torch.where(valid, labels, torch.inf).amin((1, 2), keepdim=True)  # (b, 1, 1)
     high = torch.where(valid, labels, -torch.inf).amax((1, 2), keepdim=True)

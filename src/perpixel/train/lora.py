@@ -1,0 +1,121 @@
+"""LoRA: low-rank changes of some layers are trained instead of the layers, by peft.
+
+"LoRA: Low-Rank Adaptation of Large Language Models", Hu et al., 2021, arXiv 2106.09685. Which layers: section 4.2, the
+projections of the attention. What is new, such as a head for other classes, is trained in full.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from perpixel.errors import ConfigError, MissingDependencyError
+from perpixel.models.base import Model
+
+if TYPE_CHECKING:
+    from perpixel.train.recipe import LoraRecipe
+
+ADAPTER = "adapter"
+# The projections of the attention in all backbones and decoders, as their names end. `attention.output.dense` is that
+# of the plain vision transformers and of Swin; `output.dense` alone would be a layer of the feed-forward part too.
+TARGETS = (
+    *("attention.qkv", "attention.proj"),
+    *("attention.query", "attention.key", "attention.value", "attention.output.dense"),
+    *("self.query", "self.key", "self.value"),
+    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"),
+    *("self_attn.value_proj", "self_attn.output_proj", "cross_attn.out_proj"),
+)
+# What a family's models say at their end, trained in full where a whole checkpoint is fine-tuned.
+HEADS = ("class_predictor", "decoder.matting_head", "head", "auxiliary_head")
+
+
+def add_lora(model: Model, recipe: LoraRecipe, backbone: str, *, new: bool, source: str | None = None) -> nn.Module:
+    """Put low-rank changes beside the layers; only they and what is new need gradients then.
+
+    Args:
+        model: changed in place.
+        recipe: rank, strength and targets.
+        backbone: the name of the model's backbone.
+        new: whether all but the backbone is new and to be trained in full, else only the heads are.
+        source: where the model's weights came from, for people who load the adapter.
+
+    Returns:
+        peft's wrapper of the model.
+
+    Raises:
+        MissingDependencyError: there is no peft.
+        ConfigError: no layer has such a name.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingDependencyError('lora needs peft: pip install "perpixel[lora]"') from error
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    ends = tuple(recipe.targets) or TARGETS
+    full = _trained_in_full(model, backbone, new)
+    targets = [
+        name
+        for name in linear
+        if any(name == end or name.endswith(f".{end}") for end in ends)
+        and not any(name == part or name.startswith(f"{part}.") for part in full)
+    ]
+    if not targets:
+        examples = ", ".join(dict.fromkeys(".".join(name.split(".")[-2:]) for name in linear[:8]))
+        raise ConfigError(f"lora.targets {list(ends)} end no layer's name: name some, such as {examples}")
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=targets,
+        modules_to_save=full,
+        base_model_name_or_path=source,
+    )
+    wrapped: nn.Module = get_peft_model(model, config)
+    return wrapped
+
+
+def base_model(model: nn.Module) -> nn.Module:
+    """The model that peft wrapped, low-rank changes included; the model itself where it was not."""
+    get = getattr(model, "get_base_model", None)
+    return get() if callable(get) else model
+
+
+def save_with_adapters(model: nn.Module, folder: Path) -> None:
+    """Write a model as a checkpoint, with its low-rank changes merged, and these alone into `folder/adapter`."""
+    if isinstance(model, Model):
+        model.save_pretrained(folder)
+        return
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        raise ConfigError(f"{type(model).__name__} is no model of perpixel's: unwrap it before it is saved")
+    wrapped: Any = copy.deepcopy(model)
+    wrapped.save_pretrained(folder / ADAPTER)
+    merged = wrapped.merge_and_unload()
+    assert isinstance(merged, Model)
+    merged.save_pretrained(folder)
+
+
+def _trained_in_full(model: nn.Module, backbone: str, new: bool) -> list[str]:
+    """The modules that are trained as they are, none of them inside another."""
+    if not new:
+        known = {name for name, _ in model.named_modules()}
+        return [name for name in HEADS if name in known]
+    found: list[str] = []
+
+    def visit(module: nn.Module, path: str) -> None:
+        for name, child in module.named_children():
+            place = f"{path}{name}"
+            if place == backbone:
+                continue
+            if backbone.startswith(f"{place}."):
+                visit(child, f"{place}.")
+            elif any(True for _ in child.parameters()):
+                found.append(place)
+
+    visit(model, "")
+    return found
