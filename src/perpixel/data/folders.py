@@ -242,6 +242,18 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def named_list(root: Path, file: str | Path) -> Path:
+    """A list of names that is given as a path, or as one from the data set's folder.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    for path in (Path(file), root / file):
+        if path.is_file():
+            return path
+    raise InputError(f"{file} is neither a file nor one in {root}: give the list of the names to read")
+
+
 def same_size(image: npt.NDArray[np.uint8], label: tuple[int, ...], path: Path, role: str, label_path: Path) -> None:
     """Refuse a label of another size than its photograph.
 
