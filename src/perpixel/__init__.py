@@ -8,7 +8,9 @@ have the names and signatures that they have in transformers. Every name is impo
 `import perpixel` itself costs nothing.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from perpixel.errors import OutputError as OutputError
     from perpixel.errors import PerpixelError as PerpixelError
     from perpixel.errors import PerpixelWarning as PerpixelWarning
+    from perpixel.evaluate.model import evaluate as evaluate
+    from perpixel.evaluate.report import Evaluation as Evaluation
     from perpixel.images.read import Photo as Photo
     from perpixel.images.read import read_mask as read_mask
     from perpixel.images.read import read_photo as read_photo
@@ -101,6 +105,7 @@ if TYPE_CHECKING:
     from perpixel.tasks.depth import load_depth_model as load_depth_model
     from perpixel.tasks.matting import matte as matte
     from perpixel.tasks.segmentation import segment as segment
+    from perpixel.train import train as train
 
 # Where each public name lives. A type checker reads the block above instead; a test keeps the two equal.
 _HOMES = {
@@ -136,6 +141,7 @@ _HOMES = {
     "Dinov2WithRegistersBackbone": "perpixel.backbones.dinov2_with_registers",
     "Dinov2WithRegistersConfig": "perpixel.backbones.dinov2_with_registers",
     "Dinov2WithRegistersModel": "perpixel.backbones.dinov2_with_registers",
+    "Evaluation": "perpixel.evaluate.report",
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",
     "Mask2FormerConfig": "perpixel.models.mask2former.config",
@@ -178,12 +184,14 @@ _HOMES = {
     "bokeh": "perpixel.tasks.bokeh",
     "cutout": "perpixel.tasks.cutout",
     "depth": "perpixel.tasks.depth",
+    "evaluate": "perpixel.evaluate.model",
     "load_depth_model": "perpixel.tasks.depth",
     "matte": "perpixel.tasks.matting",
     "read_mask": "perpixel.images.read",
     "read_photo": "perpixel.images.read",
     "read_trimap": "perpixel.images.read",
     "segment": "perpixel.tasks.segmentation",
+    "train": "perpixel.train",
     "tune_allocator": "perpixel.allocator",
 }
 
@@ -200,3 +208,14 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This package. A folder in it may have the name of a function, which importing the folder must not hide."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -15,10 +15,12 @@ from perpixel import __version__
 from perpixel.cli.bokeh import bokeh
 from perpixel.cli.cutout import cutout
 from perpixel.cli.depth import depth
+from perpixel.cli.evaluate import evaluate
 from perpixel.cli.matte import matte
 from perpixel.cli.models import models
 from perpixel.cli.reporting import Settings, describe, show_warning
 from perpixel.cli.segment import segment
+from perpixel.cli.train import train
 from perpixel.cli.trimap import trimap
 
 app = typer.Typer(
@@ -33,6 +35,8 @@ app.command()(segment)
 app.command()(depth)
 app.command()(bokeh)
 app.command()(trimap)
+app.command()(train)
+app.command()(evaluate)
 app.command()(models)
 
 
