@@ -198,7 +198,7 @@ def test_objects_that_are_cut_away_are_dropped_and_labels_numbered_anew():
     labels = np.repeat(np.arange(4, dtype=np.int32), 10)[None].repeat(8, 0)
     objects = tuple(LabelledObject(category) for category in (5, 6, 7, 8))
     sample = SegmentationSample("x", chart(8, 40), "panoptic", labels, objects)
-    things = tuple(LabelledObject(thing.category, rle=encode_rle(labels == i)) for i, thing in enumerate(objects))
+    things = tuple(replace(thing, rle=encode_rle(labels == i), area=80.0) for i, thing in enumerate(objects))
     seen = set()
     for seed in range(8):
         result = augment(sample, AugmentRecipe(crop=(8, 12)), seed)
@@ -211,6 +211,7 @@ def test_objects_that_are_cut_away_are_dropped_and_labels_numbered_anew():
         )
         assert [thing.category for thing in instance.objects] == categories.tolist()
         assert all(tuple(thing.rle["size"]) == (8, 12) for thing in instance.objects)
+        assert all(thing.area is None for thing in instance.objects)
     assert len(seen) > 1
 
 

@@ -104,6 +104,15 @@ def test_the_part_of_a_sample_does_not_depend_on_the_others():
     assert small <= set(holdout(numbered(200), 0.4, "validation").names)
 
 
+def test_composites_of_one_subject_stay_together():
+    names = tuple(f"subject{number}@{copy}" for number in range(20) for copy in range(3))
+    train, validation = (holdout(Numbered(names), 0.3, part) for part in ("train", "validation"))
+    subjects = [{name.partition("@")[0] for name in part.names} for part in (train, validation)]
+    assert subjects[0].isdisjoint(subjects[1])
+    one = Numbered(("cat@0", "cat@1", "cat@2"))
+    assert len(holdout(one, 0.1, "validation")) == 1
+
+
 def test_a_subset_is_a_data_set():
     data = Numbered(("a", "b", "c"), "semantic", Categories(("sky", "sea")))
     part = Subset(data, [2, 0])

@@ -133,7 +133,8 @@ def augment(sample: AnySample, recipe: AugmentRecipe, seed: int | Sequence[int])
 
     Returns:
         A sample of the same kind and name. Objects without a pixel left are dropped, and the labels of a panoptic
-        sample are numbered anew. Colours change in the image alone: a foreground keeps those that it had.
+        sample are numbered anew; the areas that the files gave are left out, as they are no longer true. Colours
+        change in the image alone: a foreground keeps those that it had.
 
     Raises:
         InputError: a plane of the sample that has not the image's size.
@@ -233,14 +234,14 @@ def _segments(
         kept = np.unique(labels[labels >= 0])
         numbers = np.full(len(sample.objects) + 1, VOID, np.int32)  # the last for VOID itself
         numbers[kept] = np.arange(len(kept), dtype=np.int32)
-        return numbers[labels], tuple(sample.objects[place] for place in kept)
+        return numbers[labels], tuple(replace(sample.objects[place], area=None) for place in kept)
     objects = []
     for labelled in sample.objects:
         if labelled.rle is None:
             continue
         mask = warp.nearest(decode_rle(labelled.rle), False)
         if mask.any():
-            objects.append(replace(labelled, rle=encode_rle(mask)))
+            objects.append(replace(labelled, rle=encode_rle(mask), area=None))
     return labels, tuple(objects)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from perpixel.data.matting_sets import COPY
 from perpixel.data.samples import Categories, LabelKind, LabelledImages, Sample
 from perpixel.errors import ConfigError, InputError
 
@@ -112,7 +113,7 @@ def holdout(
     """Keep a share of a data set for validation, the same one whatever comes to it later.
 
     A hash of its name decides about each sample, so a sample stays in its part when others are added, removed or
-    listed in another order. Each part has at least one sample: where the hash would leave a part empty, the sample
+    listed in another order. Composites of one subject (`NAME@0`, `NAME@1`) stay together. Each part has at least one sample: where the hash would leave a part empty, the sample
     nearest to it joins.
 
     Args:
@@ -133,11 +134,14 @@ def holdout(
             f"a data set of {len(data)} cannot be parted into training and validation: give more labelled images, "
             "or other data for the validation"
         )
-    hashes = [_hash(name) for name in data.names]
-    ascending = sorted(range(len(hashes)), key=hashes.__getitem__)
-    wanted = sum(value < share for value in hashes)
-    held = set(ascending[: min(max(1, wanted), len(hashes) - 1)])
-    return Subset(data, [index for index in range(len(hashes)) if (index in held) == (part == "validation")])
+    subjects = [name.partition(COPY)[0] for name in data.names]
+    if len(set(subjects)) < 2:
+        subjects = list(data.names)
+    ascending = sorted(set(subjects), key=_hash)
+    wanted = sum(_hash(subject) < share for subject in ascending)
+    held = set(ascending[: min(max(1, wanted), len(ascending) - 1)])
+    chosen = [index for index, subject in enumerate(subjects) if (subject in held) == (part == "validation")]
+    return Subset(data, chosen)
 
 
 def _hash(name: str) -> float:
