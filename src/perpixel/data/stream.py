@@ -113,8 +113,8 @@ def holdout(
     """Keep a share of a data set for validation, the same one whatever comes to it later.
 
     A hash of its name decides about each sample, so a sample stays in its part when others are added, removed or
-    listed in another order. Composites of one subject (`NAME@0`, `NAME@1`) stay together. Each part has at least one sample: where the hash would leave a part empty, the sample
-    nearest to it joins.
+    listed in another order. Composites of one subject (`NAME@0`, `NAME@1`) stay together. Each part has at least one
+    sample: where the hash would leave a part empty, the sample nearest to it joins.
 
     Args:
         data: the whole data set.
