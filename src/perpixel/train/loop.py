@@ -1,223 +1,343 @@
-"""The training loop, on Accelerate: seeded, resumable, the same on one CPU and on many GPUs."""
+"""The training loop, on Accelerate: seeded, resumable, the same on one CPU and on many GPUs.
+
+It knows a `TrainingTask` and a `Recipe`, and nothing of images. Samples are numbered: step after step, process after
+process takes the next `batch_size` of them, so that what a step sees depends on its place in the run alone.
+"""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
-import pickle
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import nn
+from torch.utils.data import DataLoader
 
-from perpixel.errors import CheckpointError, ConfigError, MissingDependencyError
-from perpixel.train.matting import MattingTask
-from perpixel.train.recipe import Recipe
+from perpixel.errors import ConfigError, OutputError, PerpixelError
+from perpixel.metrics.meter import Meter
+from perpixel.train.average import MovingAverage
+from perpixel.train.card import model_card
+from perpixel.train.groups import parameter_groups
+from perpixel.train.processes import accelerated, from_all, from_first, ignore_interrupts, in_any, stoppable
+from perpixel.train.progress import Progress
+from perpixel.train.recipe import Recipe, plain, recipe_text
+from perpixel.train.schedule import rate_factor
+from perpixel.train.state import (
+    STATE,
+    Position,
+    collect,
+    full_weights,
+    mend_folder,
+    read_state,
+    replace_folder,
+    restore,
+    saving,
+    write_state,
+)
+from perpixel.train.task import TrainingTask
 
-CHECKPOINT = "last.pt"
-LOG = "log.jsonl"
-REPORT_EVERY = 50
+REPORT_EVERY = 10
 
 
-def train(recipe: Recipe) -> Path:
-    """Train as the recipe says, going on from the last checkpoint in its output folder if there is one.
+def train(recipe: Recipe, task: TrainingTask | None = None) -> Path:
+    """Train as the recipe says, going on from the state in its output folder if there is one.
 
     Args:
         recipe: what to train, on what, how long.
+        task: the family that is trained; None stands for the one that the recipe names.
 
     Returns:
-        The folder of the finished model, `output/model`. Beside it lie `last.pt` (to resume from) and `log.jsonl`.
+        The folder of the best model, `output/best`. Beside it lie `last`, the model of the last step, `state.pt` to go
+        on from, `log.jsonl` and `recipe.yaml`.
+
+    Raises:
+        ConfigError: the recipe asks for what this machine, the data or an earlier run in its output does not allow.
+        CheckpointError: the state in the output folder is damaged.
+        OutputError: the output cannot be written; what was saved before stays whole.
+        PerpixelError: the loss is no longer a number; what was saved before stays.
+        KeyboardInterrupt: somebody pressed Ctrl-C; the state of the step is saved.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.utils import set_seed
-    except ImportError as error:
-        raise MissingDependencyError('training needs accelerate: pip install "perpixel[train]"') from error
-
-    if recipe.family != "vitmatte":
-        raise ConfigError(f"family is {recipe.family!r}: only 'vitmatte' can be trained")
-    accelerator = Accelerator(mixed_precision=recipe.precision)
-    set_seed(recipe.seed)
-    task = MattingTask(recipe)
-    output = Path(recipe.output)
-    output.mkdir(parents=True, exist_ok=True)
-    model = task.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    blend = moving_average(recipe.average)
-    average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
-    optimizer = torch.optim.AdamW(task.groups(model), betas=(0.9, 0.99))
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    start = _resume(output / CHECKPOINT, model, average, optimizer, accelerator.scaler)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    average.to(accelerator.device)
-    a_step = recipe.batch_size * accelerator.num_processes
-    data = task.dataset("train", recipe.steps * a_step)
-    left = Subset(data, range(start * a_step, recipe.steps * a_step))
-    loader = accelerator.prepare(_loader(left, recipe, recipe.workers))
-    validation = _loader(task.dataset("validation", recipe.validation_samples), recipe, 0)
-
-    log = _Log(output / LOG, accelerator.is_main_process)
-    model.train()
-    step = start
-    for batch in loader:
-        # Each step's own seed, so that dropped paths are the same in a resumed run, and others in each process.
-        torch.manual_seed(_step_seed(recipe.seed, step, accelerator.process_index))
-        rate = learning_rate_factor(step, recipe)
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * rate
-        with accelerator.autocast():
-            loss, terms = task.loss(model, batch)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.update_parameters(accelerator.unwrap_model(model))
-        step += 1
-        log.add(step, {"loss": float(loss.detach()), **terms, "rate": rate})
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            log.write({"step": step, "validation": validate(task, average.module, validation, accelerator.device)})
-        if (step % recipe.save_every == 0 or step == recipe.steps) and accelerator.is_main_process:
-            # The model first: a run that is stopped in between then repeats a few steps rather than losing it.
-            task.save(average.module, output / "model")
-            _save(output / CHECKPOINT, step, accelerator.unwrap_model(model), average, optimizer, accelerator.scaler)
-    return output / "model"
+    with accelerated(recipe) as accelerator, stoppable() as stop:
+        return _Run(recipe, task, accelerator, stop).run()
 
 
-def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """How an averaged model follows its model: quickly at first, so that the random start is soon forgotten.
+class _Run:
+    """One run: what it trains, and how far it has come."""
 
-    Args:
-        decay: the part that stays at each step once there were many.
-
-    Returns:
-        A function for `AveragedModel`'s `multi_avg_fn`.
-    """
-
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
-        kept = min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - kept)
-            else:
-                average.copy_(value)
-
-    return torch.no_grad()(update)
-
-
-def learning_rate_factor(step: int, recipe: Recipe) -> float:
-    """The part of the peak rate at a step: a linear rise, a plateau, half a cosine down to 0.
-
-    Example:
-        >>> recipe = Recipe(steps=100, warmup=10, decay=0.5)
-        >>> [round(learning_rate_factor(step, recipe), 2) for step in (0, 9, 30, 75, 99)]
-        [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    rise = min(1.0, (step + 1) / max(1, recipe.warmup))
-    fall = (step - recipe.steps * (1 - recipe.decay)) / max(1e-9, recipe.steps * recipe.decay)
-    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, fall))))
-
-
-def validate(
-    task: MattingTask, model: nn.Module, loader: DataLoader[Any], device: torch.device | str
-) -> dict[str, float]:
-    """The mean of the task's measures over held-out samples."""
-    was_training = model.training
-    model.eval()
-    totals: dict[str, float] = {}
-    count = 0
-    with torch.no_grad():
-        for batch in loader:
-            batch = {name: value.to(device) for name, value in batch.items()}
-            size = len(next(iter(batch.values())))
-            for name, value in task.measure(model, batch).items():
-                totals[name] = totals.get(name, 0.0) + value * size
-            count += size
-    model.train(was_training)
-    return {name: value / max(1, count) for name, value in totals.items()}
-
-
-def _loader(data: Dataset[Any], recipe: Recipe, workers: int) -> DataLoader[Any]:
-    # The samples are drawn from their index, so the order needs no shuffling and a resumed run sees the same ones.
-    return DataLoader(data, batch_size=recipe.batch_size, num_workers=workers, drop_last=False)
-
-
-def _step_seed(seed: int, step: int, process: int) -> int:
-    return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
-
-
-def _save(
-    path: Path,
-    step: int,
-    model: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None,
-) -> None:
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
-    }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
-
-
-def _resume(
-    path: Path,
-    model: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None,
-) -> int:
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"the run in {path.parent} cannot be resumed ({reason}): choose another output, or remove {path.name}"
-        ) from error
-    if scaler is not None and state.get("scaler"):
-        scaler.load_state_dict(state["scaler"])
-    return int(state["step"])
-
-
-class _Log:
-    """Means over the last steps, a JSON line each, in a file and on the screen."""
-
-    def __init__(self, path: Path, active: bool) -> None:
-        self.path = path
-        self.active = active
-        self.sums: dict[str, float] = {}
-        self.count = 0
+    def __init__(self, recipe: Recipe, task: TrainingTask | None, accelerator: Any, stop: Sequence[int]) -> None:
+        self.recipe = recipe
+        self.told = plain(recipe)  # as it was told: a task may fill in what the data decide
+        self.given = task
+        self.accelerator = accelerator
+        self.stop = stop
+        self.output = Path(recipe.output)
+        self.position = Position()
+        self.saved_step = 0
         self.since = time.perf_counter()
 
-    def add(self, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-        if self.count == REPORT_EVERY:
-            seconds = (time.perf_counter() - self.since) / self.count
-            means = {name: round(value / self.count, 5) for name, value in self.sums.items()}
-            self.write({"step": step, **means, "seconds_a_step": round(seconds, 3)})
-            self.sums, self.count, self.since = {}, 0, time.perf_counter()
+    def run(self) -> Path:
+        """Train to the end, and return the best model's folder."""
+        state = self._open()
+        if not self._finished():
+            self._build(state)
+            with Progress(self.accelerator, self.recipe, self.position.step) as self.progress:
+                self._train()
+        return self.output / "best"
 
-    def write(self, line: dict[str, Any]) -> None:
-        if not self.active:
+    def _train(self) -> None:
+        recipe, position = self.recipe, self.position
+        batches = iter(self._training_batches())
+        while not self._finished():
+            self._step(batches)
+            last = position.step == recipe.steps
+            stop = in_any(self.accelerator, bool(self.stop))
+            measure = len(self.validation) > 0 and (last or position.step % recipe.validate_every == 0)
+            save = last or stop or position.step % recipe.save_every == 0
+            if position.step % REPORT_EVERY == 0 or measure or save:
+                self.progress.report(position.step)
+            if measure:
+                self._validate()
+            if self._finished():
+                self._finish()
+            if save or self._finished():
+                self._save()
+            if stop and not self._finished():
+                self.progress.say(f"stopped after step {position.step}: the same command goes on from there")
+                if signal.SIGTERM in self.stop:
+                    raise SystemExit(128 + signal.SIGTERM)
+                raise KeyboardInterrupt
+
+    def _finished(self) -> bool:
+        return self.position.step >= self.recipe.steps or 0 < self.recipe.patience <= self.position.waiting
+
+    # The beginning
+
+    def _open(self) -> dict[str, Any]:
+        """Make or enter the output folder, and find where an earlier run ended there."""
+        state: dict[str, Any] | None = None
+        error: PerpixelError | None = None
+        if self.accelerator.is_main_process:
+            try:
+                self.output.mkdir(parents=True, exist_ok=True)
+                for name in ("best", "last"):
+                    mend_folder(self.output / name)
+                state = read_state(self.output / STATE, self.recipe)
+                (self.output / "recipe.yaml").write_text(recipe_text(self.recipe), encoding="utf-8")
+            except PerpixelError as problem:
+                error = problem
+            except OSError as problem:
+                reason = problem.strerror or problem
+                error = OutputError(f"cannot write to {self.output}: {reason}: give an output that can be written to")
+        error, position = from_first((error, state["position"] if state else dataclasses.asdict(Position())))
+        if error is not None:
+            raise error
+        self.position = Position(**position)
+        self.saved_step = self.position.step
+        self.since -= self.position.seconds
+        return state or {}
+
+    def _build(self, state: dict[str, Any]) -> None:
+        """Make the model, the optimizer, the average and the data, as they were at the position."""
+        from accelerate.utils import set_seed
+
+        recipe, accelerator, step = self.recipe, self.accelerator, self.position.step
+        set_seed(recipe.seed)
+        self.task = self.given or _task(recipe)
+        model = self.task.model()
+        if recipe.gradient_checkpointing:
+            if not hasattr(model, "gradient_checkpointing_enable"):
+                raise ConfigError(f"{type(model).__name__} has no gradient checkpointing: set it to false")
+            model.gradient_checkpointing_enable()  # type: ignore[operator]
+        groups = parameter_groups(model, self.task.layer, recipe)
+        if not groups:
+            raise ConfigError("nothing is left to train: freeze less")
+        self.peaks = [group["lr"] for group in groups]
+        self.validation: Any = self.task.validation_data()
+        self.model, self.optimizer = accelerator.prepare(model, torch.optim.AdamW(groups))
+        self.plain_model: nn.Module = accelerator.unwrap_model(self.model)
+        self.average = MovingAverage(self.plain_model, recipe.average)
+        self.shell: nn.Module | None = None
+        if step:
+            restore(state, self.plain_model, self.average, self.optimizer.optimizer, accelerator.scaler)
+        accelerator.init_trackers("perpixel", init_kwargs={"tensorboard": {"purge_step": step + 1}})
+        for tracker in accelerator.trackers:
+            if tracker.name != "tensorboard":  # which shows settings as if they were a second run
+                tracker.store_init_configuration(self.told)
+
+    def _training_batches(self) -> DataLoader[Any]:
+        recipe, begin, processes = self.recipe, self.position.items, self.accelerator.num_processes
+        stride = recipe.batch_size * processes
+        end = begin + (recipe.steps - self.position.step) * recipe.accumulate * stride
+        starts = range(begin + self.accelerator.process_index * recipe.batch_size, end, stride)
+        return self._loader(self.task.training_data(end), [range(at, at + recipe.batch_size) for at in starts])
+
+    def _loader(self, data: Any, batches: Any) -> DataLoader[Any]:
+        return DataLoader(
+            data,
+            batch_sampler=batches,
+            collate_fn=self.task.collate,
+            num_workers=self.recipe.workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+            worker_init_fn=ignore_interrupts,
+        )
+
+    # A step
+
+    def _step(self, batches: Iterator[Any]) -> None:
+        recipe, accelerator, position = self.recipe, self.accelerator, self.position
+        rate = rate_factor(position.step, recipe)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
+        numbers: dict[str, float] = {}
+        wrong: list[str] = []
+        norm = math.nan
+        for part in range(recipe.accumulate):
+            batch = next(batches)
+            # Each batch has its own seed, so that a resumed run drops the same paths, and other ones in each process.
+            torch.manual_seed(_seed(recipe.seed, position.items, part, accelerator.process_index))
+            with accelerator.accumulate(self.model):
+                with accelerator.autocast():
+                    loss, terms = self.task.loss(self.model, self._moved(batch))
+                accelerator.backward(loss)
+                terms = {"loss": float(loss.detach()), **{f"loss_{name}": value for name, value in terms.items()}}
+                for name, value in terms.items():
+                    numbers[name] = numbers.get(name, 0.0) + value / recipe.accumulate
+                if not math.isfinite(terms["loss"]):
+                    wrong += map(str, batch.get("names", ()))
+                if accelerator.sync_gradients:
+                    norm = float(accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip or math.inf))
+                    self._check(numbers["loss"], norm, wrong)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.average.update(self.plain_model, position.step)
+        seen = recipe.batch_size * recipe.accumulate * accelerator.num_processes
+        position.step += 1
+        position.items += seen
+        position.seconds = time.perf_counter() - self.since
+        numbers |= {"gradient_norm": norm, "rate": recipe.learning_rate * rate}
+        self.progress.add(position.step, seen, numbers)
+
+    def _check(self, loss: float, norm: float, names: list[str]) -> None:
+        """Stop before what is no number reaches the weights; every process stops where one has to."""
+        # With fp16 a gradient without bounds is the scaler's business: it skips the step.
+        fine = math.isfinite(loss) and (math.isfinite(norm) or self.accelerator.scaler is not None)
+        if not in_any(self.accelerator, not fine):
             return
-        text = json.dumps(line)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-        print(text, flush=True)  # noqa: T201
+        parts = from_all((loss, names))
+        bad = [str(value) for value, _ in parts if not math.isfinite(value)]
+        what = f"the loss is {bad[0]}" if bad else f"the gradient's norm is {norm}"
+        found = ", ".join(name for _, part in parts for name in part)
+        kept = f"the state of step {self.saved_step} is kept" if self.saved_step else "nothing was saved yet"
+        raise PerpixelError(
+            f"{what} in step {self.position.step + 1}{f', with the samples {found}' if found else ''}: try a lower "
+            f"learning_rate or precision=no, and see that the samples are sound; {kept} in {self.output}"
+        )
+
+    def _moved(self, batch: Any) -> Any:
+        from accelerate.utils import send_to_device
+
+        return send_to_device(batch, self.accelerator.device, non_blocking=True)
+
+    # Measuring
+
+    def _validate(self) -> None:
+        position, headline = self.position, self.task.headline
+        with self.average.swapped(self.plain_model), _evaluating(self.plain_model):
+            position.measured = self._measure()
+            value = position.measured.get(headline, math.nan)
+            best = position.best.get(headline, math.nan)
+            gain = value > best if self.task.larger_is_better else value < best
+            gain |= not position.best or (math.isnan(best) and not math.isnan(value))
+            position.waiting += 1
+            if gain:
+                position.best, position.best_step, position.waiting = position.measured, position.step, 0
+                self._save_model("best")
+        self.progress.measured(position.step, position.measured, headline, gain)
+
+    @torch.no_grad()
+    def _measure(self) -> dict[str, float]:
+        """Measure the held-out samples, shared out by whole batches: they are the same in any number of processes."""
+        index, processes = self.accelerator.process_index, self.accelerator.num_processes
+        size, count = self.recipe.batch_size, len(self.validation)
+        count = min(count, self.recipe.validation_samples or count)
+        batches = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        own = batches[index::processes]
+        spare = batches[: math.ceil(len(batches) / processes) - len(own)]
+        for buffer in self.plain_model.buffers() if processes > 1 else ():
+            torch.distributed.broadcast(buffer, 0)  # batch norms saw other samples in each process
+        meter: Meter = self.task.meter()
+        for place, batch in enumerate(self._loader(self.validation, own + spare)):
+            # Where the model is sharded, all processes must run it equally often: the last time may be for nothing.
+            self.task.measure(self.plain_model, self._moved(batch), meter if place < len(own) else self.task.meter())
+        first, *others = from_all(meter)
+        for other in others:
+            first.merge(other)
+        return {name: float(value) for name, value in first.compute().items()}
+
+    # Saving
+
+    def _save(self) -> None:
+        accelerator, path, step = self.accelerator, self.output / STATE, self.position.step
+        # The model first: a run that dies in between repeats a few steps rather than losing them.
+        with self.average.swapped(self.plain_model):
+            self._save_model("last")
+        optimizer = self.optimizer.optimizer
+        state = collect(self.told, self.position, self.plain_model, self.average, optimizer, accelerator.scaler)
+        if accelerator.is_main_process:
+            with saving(path, step, self.saved_step):
+                write_state(path, state)
+        self.saved_step = step
+
+    def _save_model(self, name: str) -> None:
+        """Save the model as it is now; every process must call it."""
+        folder, model, first = self.output / name, self.plain_model, self.accelerator.is_main_process
+        if self.accelerator.is_fsdp2:
+            weights = full_weights(model)
+            if first:
+                model = self.shell = self.task.model() if self.shell is None else self.shell
+                model.load_state_dict(weights)
+        if first:
+            with saving(folder, self.position.step, self.saved_step):
+                replace_folder(folder, lambda part: self.task.save(model, part))
+
+    def _finish(self) -> None:
+        """Say beside the best model how it came about; without held-out samples, the last one is the best."""
+        accelerator, position = self.accelerator, self.position
+        if not position.best:
+            with self.average.swapped(self.plain_model):
+                self._save_model("best")
+        if accelerator.is_main_process:
+            cuda = accelerator.device.type == "cuda"
+            machine = torch.cuda.get_device_name() if cuda else accelerator.device.type.upper()
+            card = model_card(self.recipe, position, self.task.headline, machine, accelerator.num_processes)
+            with saving(self.output / "best", position.step, self.saved_step):
+                (self.output / "best" / "README.md").write_text(card, encoding="utf-8")
+
+
+def _task(recipe: Recipe) -> TrainingTask:
+    from perpixel.train.tasks import training_task
+
+    return training_task(recipe)
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards each module is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

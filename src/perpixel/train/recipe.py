@@ -69,6 +69,8 @@ class Recipe:
         holdout: that share, 0 to 1.
         start: a checkpoint of the family to go on from, or a plain ViT for a new model's backbone.
         model: the configuration of a new model, as in `config.json`, or changes to that of `start`.
+        processor: settings of the image processor, such as `size` for whole images, that are not to follow from
+            `start` and `augment`.
         output: the folder for the checkpoints, the log and the finished model.
         steps: how many optimizer steps the whole run takes.
         batch_size: samples that a process takes at once.
@@ -105,6 +107,7 @@ class Recipe:
     holdout: float = 0.1
     start: str | None = None
     model: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
     output: str = "runs/model"
     steps: int = 10_000
     batch_size: int = 8
@@ -161,7 +164,7 @@ def load_recipe(
         >>> recipe.data.split
         'all'
     """
-    values = _plain(source) if isinstance(source, Recipe | Mapping) else _read(Path(source))
+    values = plain(source) if isinstance(source, Recipe | Mapping) else _read(Path(source))
     pairs = changes.items() if isinstance(changes, Mapping) else [_change(text) for text in changes]
     for name, value in pairs:
         place = values
@@ -172,14 +175,16 @@ def load_recipe(
                     raise ConfigError(f"{name} cannot be changed: the recipe's {parent} has no fields of its own")
                 place[parent] = {}
             place = place[parent]
-        place[last] = _plain(value)
+        place[last] = plain(value)
     recipe: Recipe = _build(Recipe, values, "")
     return recipe
 
 
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as YAML, which `load_recipe` reads back."""
-    return str(_yaml().safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True, width=120))
+    return str(
+        _yaml().safe_dump(plain(recipe), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -292,13 +297,13 @@ def _is_record(value: Any) -> bool:
     return dataclasses.is_dataclass(value)
 
 
-def _plain(value: Any) -> Any:
-    """A copy in what YAML can write: mappings, lists and single values."""
+def plain(value: Any) -> Any:
+    """A copy made of what YAML can write: mappings, lists and single values."""
     if _is_record(value):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _at_least(least: float, record: Any, path: str, *names: str) -> None:
