@@ -7,21 +7,21 @@ Qiao et al., 2019, arXiv 1903.10520. Parameter names are those of the Hugging Fa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.base import Backbone
 from perpixel.backbones.bit_config import BitConfig as BitConfig
 from perpixel.backbones.bit_config import narrow
+from perpixel.backbones.convolutional import ConvolutionalBackbone, ConvolutionalEncoder
 from perpixel.errors import InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
 from perpixel.models.base import Model
-from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+from perpixel.models.outputs import BaseModelOutputWithPooling
 
 # The stem divides the size by it.
 STEM_STRIDE = 4
@@ -218,26 +218,14 @@ class BitStage(nn.Module):
         return out
 
 
-class BitEncoder(nn.Module):
-    """The stages, one after another."""
-
-    def __init__(self, config: BitConfig) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList()
-        total, dilation = STEM_STRIDE, 1
-        for i in range(len(config.depths)):
-            stride = 2 if i else 1
-            if total >= config.output_stride:
-                dilation, stride = dilation * stride, 1
-            self.stages.append(BitStage(config, i, stride, dilation))
-            total *= stride
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the given map and that of every stage."""
-        maps = [x]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
-        return tuple(maps)
+def _stages(config: BitConfig) -> Iterator[BitStage]:
+    total, dilation = STEM_STRIDE, 1
+    for i in range(len(config.depths)):
+        stride = 2 if i else 1
+        if total >= config.output_stride:
+            dilation, stride = dilation * stride, 1
+        yield BitStage(config, i, stride, dilation)
+        total *= stride
 
 
 class BitPreTrainedModel(Model):
@@ -267,7 +255,7 @@ class BitModel(BitPreTrainedModel):
     def __init__(self, config: BitConfig) -> None:
         super().__init__(config)
         self.embedder = BitEmbeddings(config)
-        self.encoder = BitEncoder(config)
+        self.encoder = ConvolutionalEncoder(_stages(config))
         self.norm = BitGroupNorm(config, config.widths[-1]) if config.layer_type == "preactivation" else None
         self.pooler = nn.AdaptiveAvgPool2d((1, 1))
         self.post_init()
@@ -301,7 +289,7 @@ class BitModel(BitPreTrainedModel):
         return self._result(output, return_dict)
 
 
-class BitBackbone(BitPreTrainedModel, Backbone):
+class BitBackbone(BitPreTrainedModel, ConvolutionalBackbone):
     """BiT as a backbone: a feature map of each stage that the config names, for any size.
 
     Example:
@@ -314,12 +302,11 @@ class BitBackbone(BitPreTrainedModel, Backbone):
         [(1, 8, 9, 12), (1, 16, 5, 6)]
     """
 
-    has_attentions = False
     _keys_to_ignore_on_load_unexpected = (r"^classifier\.",)
     _prefixes_in_larger_models = (
         "dpt.embeddings.backbone",
         "embeddings.backbone",
-        *Backbone._prefixes_in_larger_models,
+        *ConvolutionalBackbone._prefixes_in_larger_models,
     )
 
     def __init__(self, config: BitConfig) -> None:
@@ -328,32 +315,6 @@ class BitBackbone(BitPreTrainedModel, Backbone):
         self.num_features = [config.embedding_size, *config.widths]
         self.post_init()
 
-    def forward(
-        self,
-        pixel_values: Tensor,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> BackboneOutput | tuple[Any, ...]:
-        """Encode (b, c, H, W) pixels of any size.
-
-        Args:
-            pixel_values: the images.
-            output_hidden_states: return the map of every stage; None is the config's choice.
-            output_attentions: every backbone takes it; there are none here.
-            return_dict: return an output object rather than a tuple; None is the config's choice.
-
-        Returns:
-            `feature_maps`, one (b, c, h, w) a stage of `out_features`; `hidden_states`, the stem's and every stage's
-            map, if asked for.
-
-        Raises:
-            InputError: the shape is wrong, or too small for a stem without padding.
-        """
-        hidden = self._flag("output_hidden_states", output_hidden_states)
-        maps = self.bit.maps(pixel_values)
-        output = BackboneOutput(
-            feature_maps=tuple(maps[self.stage_names.index(name)] for name in self.out_features),
-            hidden_states=maps if hidden else None,
-        )
-        return self._result(output, return_dict)
+    def maps(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """The stem's and every stage's map of (b, c, H, W) pixels."""
+        return self.bit.maps(pixel_values)

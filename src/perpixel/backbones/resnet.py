@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.base import Backbone, BackboneConfig
+from perpixel.backbones.base import BackboneConfig
+from perpixel.backbones.convolutional import ConvolutionalBackbone, ConvolutionalEncoder
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.models.base import Model
-from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+from perpixel.models.outputs import BaseModelOutputWithPooling
 
 # How much narrower a bottleneck is than its ends (section 4.1, figure 5).
 REDUCTION = 4
@@ -158,21 +159,6 @@ class ResNetStage(nn.Module):
         return out
 
 
-class ResNetEncoder(nn.Module):
-    """The stages, one after another."""
-
-    def __init__(self, config: ResNetConfig) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(ResNetStage(config, i) for i in range(len(config.depths)))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the given map and that of every stage."""
-        maps = [x]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
-        return tuple(maps)
-
-
 class ResNetPreTrainedModel(Model):
     """What the model and the backbone have in common: the parts and their initial weights."""
 
@@ -183,7 +169,12 @@ class ResNetPreTrainedModel(Model):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
         self.embedder = ResNetEmbeddings(config)
-        self.encoder = ResNetEncoder(config)
+        self.encoder = ConvolutionalEncoder(ResNetStage(config, i) for i in range(len(config.depths)))
+
+    def maps(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """The stem's and every stage's map of (b, c, H, W) pixels."""
+        maps: tuple[Tensor, ...] = self.encoder(self.embedder(pixel_values))
+        return maps
 
     def _init_weights(self, module: nn.Module) -> None:
         # Section 3.4 takes the initialisation of arXiv 1502.01852; batch norms start as torch makes them.
@@ -220,14 +211,14 @@ class ResNetModel(ResNetPreTrainedModel):
             stage's map, if asked for; a tuple of these if `return_dict` is False.
         """
         hidden = self._flag("output_hidden_states", output_hidden_states)
-        maps = self.encoder(self.embedder(pixel_values))
+        maps = self.maps(pixel_values)
         output = BaseModelOutputWithPooling(
             last_hidden_state=maps[-1], pooler_output=self.pooler(maps[-1]), hidden_states=maps if hidden else None
         )
         return self._result(output, return_dict)
 
 
-class ResNetBackbone(ResNetPreTrainedModel, Backbone):
+class ResNetBackbone(ResNetPreTrainedModel, ConvolutionalBackbone):
     """ResNet as a backbone: a feature map of each stage that the config names, for any size.
 
     Example:
@@ -237,36 +228,7 @@ class ResNetBackbone(ResNetPreTrainedModel, Backbone):
         [(1, 8, 9, 12), (1, 16, 5, 6)]
     """
 
-    has_attentions = False
-
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
         self.num_features = [config.embedding_size, *config.hidden_sizes]
         self.post_init()
-
-    def forward(
-        self,
-        pixel_values: Tensor,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> BackboneOutput | tuple[Any, ...]:
-        """Encode (b, c, H, W) pixels of any size.
-
-        Args:
-            pixel_values: the images.
-            output_hidden_states: return the map of every stage; None is the config's choice.
-            output_attentions: every backbone takes it; there are none here.
-            return_dict: return an output object rather than a tuple; None is the config's choice.
-
-        Returns:
-            `feature_maps`, one (b, c, h, w) a stage of `out_features`; `hidden_states`, the stem's and every stage's
-            map, if asked for.
-        """
-        hidden = self._flag("output_hidden_states", output_hidden_states)
-        maps = self.encoder(self.embedder(pixel_values))
-        output = BackboneOutput(
-            feature_maps=tuple(maps[self.stage_names.index(name)] for name in self.out_features),
-            hidden_states=maps if hidden else None,
-        )
-        return self._result(output, return_dict)
