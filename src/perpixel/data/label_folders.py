@@ -164,7 +164,7 @@ class _Values:
     def read(self, path: Path) -> npt.NDArray[np.int32]:
         """Read a label picture as class numbers; other values are an InputError that names them."""
         values = _stored_values(path, self.colours)
-        return class_numbers(values, self.numbers, path, self.mend)
+        return class_numbers(values, self.numbers, path, self.mend, "#{:06x}".format if self.colours else str)
 
 
 def _stored_values(path: Path, colours: bool) -> AnyArray:

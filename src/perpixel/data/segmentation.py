@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -123,7 +123,9 @@ def read_ids(path: Path) -> AnyArray:
     return values
 
 
-def class_numbers(values: AnyArray, numbers: Mapping[int, int], path: Path, mend: str) -> Labels:
+def class_numbers(
+    values: AnyArray, numbers: Mapping[int, int], path: Path, mend: str, shown: Callable[[int], str] = str
+) -> Labels:
     """Turn the numbers of a file into class numbers.
 
     Args:
@@ -131,6 +133,7 @@ def class_numbers(values: AnyArray, numbers: Mapping[int, int], path: Path, mend
         numbers: for each number that may occur its class number, or VOID.
         path: the file, for the message.
         mend: what to do about other numbers, for the message.
+        shown: how the message writes a number.
 
     Returns:
         (h, w) int32.
@@ -154,7 +157,7 @@ def class_numbers(values: AnyArray, numbers: Mapping[int, int], path: Path, mend
         labels = table[places.reshape(values.shape)]  # (h, w)
     if (labels == _UNKNOWN).any():
         strange = np.unique(values[labels == _UNKNOWN]).tolist()
-        raise InputError(f"{path} holds {listed(strange)}, which no class has: {mend}")
+        raise InputError(f"{path} holds {listed([shown(value) for value in strange])}, which no class has: {mend}")
     return labels
 
 
