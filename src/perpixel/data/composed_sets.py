@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perpixel.data.folders import Part, Reader, find_parts, list_files, one_kind, read_lines, read_pixels, same_size
-from perpixel.data.matting_sets import COPY, composite, cover, read_matting
+from perpixel.data.matting_sets import COPY, composite, cover, fitting_trimap, read_matting
 from perpixel.data.samples import LabelKind, MattingSample
 from perpixel.errors import ConfigError, InputError
-from perpixel.images.read import read_mask, read_trimap
-from perpixel.ops.trimap import snap_trimap
+from perpixel.images.read import read_mask
 
 __all__ = ["Composition1k", "Distinctions646"]
 
@@ -53,8 +52,7 @@ class _Composed(Reader[MattingSample]):
         background = cover(read_pixels(files.background), (alpha.shape[0], alpha.shape[1]))
         trimap = None
         if files.trimap is not None:
-            trimap = snap_trimap(read_trimap(files.trimap))
-            same_size(foreground, trimap.shape, files.image, "trimap", files.trimap)
+            trimap = fitting_trimap(files.trimap, foreground, files.image)
         return MattingSample(
             name=name,
             image=composite(foreground, background, alpha),

@@ -152,12 +152,25 @@ def read_matting(name: str, paths: dict[str, Path]) -> MattingSample:
     same_size(image, alpha.shape, paths["image"], "alpha", paths["alpha"])
     trimap = foreground = None
     if "trimap" in paths:
-        trimap = snap_trimap(read_trimap(paths["trimap"]))
-        same_size(image, trimap.shape, paths["image"], "trimap", paths["trimap"])
+        trimap = fitting_trimap(paths["trimap"], image, paths["image"])
     if "foreground" in paths:
         foreground = read_pixels(paths["foreground"])
         same_size(image, foreground.shape, paths["image"], "foreground", paths["foreground"])
     return MattingSample(name=name, image=image, alpha=alpha, trimap=trimap, foreground=foreground)
+
+
+def fitting_trimap(path: Path, image: Pixels, image_path: Path) -> Pixels:
+    """Read the trimap of a photograph, (h, w) uint8 with the values 0, 128 and 255.
+
+    Raises:
+        InputError: it is unreadable, no trimap, or of another size.
+    """
+    try:
+        trimap = snap_trimap(read_trimap(path))
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+    same_size(image, trimap.shape, image_path, "trimap", path)
+    return trimap
 
 
 def cover(background: Pixels, size: tuple[int, int]) -> Pixels:
