@@ -114,7 +114,8 @@ def to_metres(numbers: npt.NDArray[Any], scale: float | None = None, invalid: It
     if scale is None:
         scale = 1.0 if numbers.dtype.kind == "f" else MILLIMETRES
     measured = np.isfinite(numbers) & (numbers > 0) & ~np.isin(numbers, tuple(invalid))
-    depth = np.divide(numbers, scale, out=np.zeros(numbers.shape, np.float64), where=measured).astype(np.float32)
+    with np.errstate(over="ignore"):  # a depth beyond float32 becomes infinite
+        depth = np.where(measured, numbers / np.float64(scale), 0.0).astype(np.float32)
     return np.where(np.isfinite(depth), depth, np.float32(0))
 
 

@@ -35,7 +35,7 @@ EXPECTED: dict[str, str] = {
     "matte-folder": "images/NAME.jpg, alphas/NAME.png [, trimaps/NAME.png] [, foregrounds/NAME.png]",
     "composition-1k": "Training_set/ and Test_set/ of the Combined_Dataset, or merged/, alpha_copy/ and trimaps/",
     "distinctions-646": "Train/FG, Train/GT, Test/FG and Test/GT, or Test/Image and Test/GT",
-    "label-folder": "images/NAME.jpg, and labels/NAME.png or masks/NAME/…png",
+    "label-folder": "images/NAME.jpg with labels/NAME.png (class numbers), or with masks/NAME/….png or masks/NAME.png",
     "coco": "annotations/instances_SPLIT2017.json, SPLIT2017/NAME.jpg",
     "coco-panoptic": "annotations/panoptic_SPLIT2017.json, annotations/panoptic_SPLIT2017/NAME.png, SPLIT2017/NAME.jpg",
     "ade20k": "images/SPLIT/NAME.jpg, annotations/SPLIT/NAME.png",
