@@ -55,7 +55,8 @@ class Blurs(Dataset):
         return self.length
 
     def __getitem__(self, index):
-        time.sleep(self.options.get("pause", 0))
+        if "pause" in self.options:
+            time.sleep(self.options["pause"])
         picture = torch.from_numpy(np.random.default_rng([self.seed, index]).random((1, 8, 8), np.float32))
         blurred = nn.functional.avg_pool2d(picture[None], 3, 1, 1)[0]
         if index == self.options.get("broken"):

@@ -54,7 +54,6 @@ def accelerated(recipe: Recipe) -> Iterator[Any]:
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
-        accelerator.free_memory()
         # Accelerate keeps one precision in a process; the next run may want another.
         AcceleratorState._reset_state()
 
