@@ -14,7 +14,7 @@ from perpixel.models.config import Config
 class BackboneConfig(Config):
     """A config with stages, of which `out_features` (names) or `out_indices` (positions) choose some.
 
-    A subclass sets `self.stage_names` in its `__post_init__` and then calls this one. Both choices always
+    A subclass names its stages (`_name_stages`) in its `__post_init__` and then calls this one. Both choices always
     agree: setting one changes the other. With neither, the last stage comes out. Negative indices count from
     the end.
 
@@ -31,6 +31,9 @@ class BackboneConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._align(self.out_features, self.out_indices)
+
+    def _name_stages(self, count: int) -> None:
+        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, count + 1))]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # `_aligned` marks the end of construction: from then on either choice moves the other.

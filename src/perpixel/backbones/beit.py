@@ -13,15 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.base import Backbone
 from perpixel.backbones.beit_config import BeitConfig as BeitConfig
+from perpixel.backbones.transformer import TokenBackbone
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
 from perpixel.layers.position import resample_positions
-from perpixel.layers.transformer import Dense, LayerStack, ViTAttention, ViTPatchEmbeddings, ViTSelfAttention
+from perpixel.layers.transformer import (
+    Dense,
+    LayerStack,
+    ViTAttention,
+    ViTPatchEmbeddings,
+    ViTSelfAttention,
+    hide_patches,
+    patches_as_map,
+    seen_tokens,
+)
 from perpixel.models.base import Model
-from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+from perpixel.models.outputs import BaseModelOutputWithPooling
 
 
 class BeitEmbeddings(nn.Module):
@@ -45,14 +54,7 @@ class BeitEmbeddings(nn.Module):
         rows, columns = plane.shape[2:]
         tokens = plane.flatten(2).transpose(1, 2)  # (b, h·w, hidden)
         if bool_masked_pos is not None:
-            if self.mask_token is None:
-                raise InputError("bool_masked_pos needs a mask token: build the model with use_mask_token=True")
-            if bool_masked_pos.shape != tokens.shape[:2]:
-                raise InputError(
-                    f"bool_masked_pos is {tuple(bool_masked_pos.shape)} but the images have {rows * columns} patches: "
-                    f"give {tuple(tokens.shape[:2])}"
-                )
-            tokens = torch.where(bool_masked_pos.bool()[..., None], self.mask_token, tokens)
+            tokens = hide_patches(tokens, self.mask_token, bool_masked_pos)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # (b, 1 + h·w, hidden)
         if self.position_embeddings is not None:
             tokens = tokens + resample_positions(self.position_embeddings, self.grid, (rows, columns))
@@ -161,12 +163,12 @@ class BeitEncoder(LayerStack):
         shared = config.use_shared_relative_position_bias
         self.relative_position_bias = BeitRelativePositionBias(config) if shared else None
 
-    def places(self, grid: tuple[int, int], attention_mask: Tensor | None, dtype: torch.dtype) -> Places:
+    def places(self, grid: tuple[int, int], seen: Tensor | None, dtype: torch.dtype) -> Places:
         """Build once what all layers add to their scores."""
         bias = None if self.relative_position_bias is None else self.relative_position_bias(grid)
-        if attention_mask is not None:
-            hidden = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
-            hidden = hidden.masked_fill(~attention_mask.bool(), torch.finfo(dtype).min)[:, None, None]  # (b, 1, 1, n)
+        if seen is not None:
+            hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+            hidden = hidden.masked_fill(~seen, torch.finfo(dtype).min)  # (b, 1, 1, n)
             bias = hidden if bias is None else bias + hidden
         return Places(grid, bias)
 
@@ -215,12 +217,7 @@ class BeitPreTrainedModel(Model):
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None, tuple[int, int]]:
         """Return the last tokens, those after `stages`, the attention weights if asked for, and the grid."""
         tokens, grid = self.embeddings(pixel_values, bool_masked_pos)
-        if attention_mask is not None and attention_mask.shape != tokens.shape[:2]:
-            raise InputError(
-                f"attention_mask is {tuple(attention_mask.shape)}: there are {tokens.shape[1]} tokens an image, "
-                f"so give {tuple(tokens.shape[:2])}"
-            )
-        places = self.encoder.places(grid, attention_mask, tokens.dtype)
+        places = self.encoder.places(grid, seen_tokens(attention_mask, tokens), tokens.dtype)
         return *self.encoder(tokens, set(stages), places, output_attentions), grid
 
 
@@ -293,7 +290,7 @@ class BeitModel(BeitPreTrainedModel):
         return self._result(output, return_dict)
 
 
-class BeitBackbone(BeitPreTrainedModel, Backbone):
+class BeitBackbone(BeitPreTrainedModel, TokenBackbone):
     """BEiT as a backbone: feature maps of the stages that the config names, for any size from one patch.
 
     Example:
@@ -322,47 +319,12 @@ class BeitBackbone(BeitPreTrainedModel, Backbone):
             self.fpn2 = nn.Sequential(_double(width))
         self.post_init()
 
-    def forward(
-        self,
-        pixel_values: Tensor,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> BackboneOutput | tuple[Any, ...]:
-        """Encode (b, c, H, W) pixels.
-
-        Args:
-            pixel_values: (b, c, H, W), as the checkpoint's image processor makes them.
-            output_hidden_states: return the embeddings and every layer's output; None is the config's choice.
-            output_attentions: return the attention weights; None is the config's choice.
-            return_dict: return an output object rather than a tuple; None is the config's choice.
-            attention_mask: (b, 1 + h · w), zero where a token must not be looked at.
-
-        Returns:
-            `feature_maps`, for each stage of `out_features` (b, hidden, h, w) without the class token, or all tokens
-            (b, 1 + h · w, hidden) where `reshape_hidden_states` is False; with `add_fpn` the four are 4h × 4w,
-            2h × 2w, h × w and h/2 × w/2. `hidden_states` and `attentions` if asked for; a tuple of these if
-            `return_dict` is False.
-        """
-        hidden = self._flag("output_hidden_states", output_hidden_states)
-        attend = self._flag("output_attentions", output_attentions)
-        wanted = self.out_indices
-        stages = list(range(len(self.stage_names))) if hidden else wanted
-        _, kept, attentions, grid = self._encode(pixel_values, None, attention_mask, stages, attend)
-        maps = tuple(kept[i] for i in wanted)
+    def _maps(self, tokens: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, ...]:
         if self.config.reshape_hidden_states:
-            maps = tuple(part[:, 1:].transpose(1, 2).reshape(len(part), -1, *grid) for part in maps)
-        if self.config.add_fpn:
-            maps = self._pyramid(maps)
-        output = BackboneOutput(
-            feature_maps=maps,
-            hidden_states=tuple(kept[i] for i in stages) if hidden else None,
-            attentions=attentions,
-        )
-        return self._result(output, return_dict)
+            tokens = [patches_as_map(part, grid) for part in tokens]
+        return self._pyramid(tokens) if self.config.add_fpn else tuple(tokens)
 
-    def _pyramid(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _pyramid(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
         if len(maps) != 4:
             raise ConfigError(f"add_fpn needs four stages but out_indices is {self.out_indices}: name four")
         if min(maps[3].shape[2:]) < 2:

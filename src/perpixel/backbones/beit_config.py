@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from perpixel.backbones.base import BackboneConfig
+from perpixel.backbones.transformer import TransformerConfig
 from perpixel.errors import ConfigError
-from perpixel.models.fields import pair
+from perpixel.models.fields import check_rate
 
 
 @dataclass
-class BeitConfig(BackboneConfig):
+class BeitConfig(TransformerConfig):
     """The shape of a BEiT transformer. The defaults are those of transformers.
 
     Args:
@@ -85,18 +85,10 @@ class BeitConfig(BackboneConfig):
     reshape_hidden_states: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
-                "the first has to be a multiple of the second"
-            )
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        check_rate(self.drop_path_rate, "drop_path_rate")
         self.layer_scale_init_value = float(self.layer_scale_init_value)  # transformers refuses an int in the file
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
         super().__post_init__()
-        if not all(self.grid):
-            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
+        self._check_grid()
         if self.add_fpn and len(self.out_indices or []) != 4:
             raise ConfigError(
                 f"add_fpn makes a pyramid of four feature maps but out_indices is {self.out_indices}: "
@@ -111,17 +103,6 @@ class BeitConfig(BackboneConfig):
         if older is not None and values.get("out_indices") is None and values.get("out_features") is None:
             values["out_indices"] = older
         return super().from_dict(values, **overrides)
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return pair(self.patch_size, "patch_size")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches that positions are made for."""
-        height, width = pair(self.image_size, "image_size")
-        return height // self.patch[0], width // self.patch[1]
 
     @property
     def qkv_bias(self) -> bool:

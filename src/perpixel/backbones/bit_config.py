@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from perpixel.backbones.base import BackboneConfig
 from perpixel.errors import ConfigError
+from perpixel.models.fields import check_rate
 
 # How much narrower the middle of a layer is than its ends.
 REDUCTION = 4
@@ -71,8 +72,7 @@ class BitConfig(BackboneConfig):
                     f"global_padding is {given!r}: use 'same' or None; without padding a layer's map would be smaller "
                     "than that of its shortcut"
                 )
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        check_rate(self.drop_path_rate, "drop_path_rate")
         numbers = {name: getattr(self, name) for name in ("num_channels", "embedding_size", "num_groups")}
         numbers |= {"width_factor": self.width_factor, "output_stride": self.output_stride}
         for name, value in numbers.items():
@@ -83,7 +83,7 @@ class BitConfig(BackboneConfig):
                 raise ConfigError(
                     f"num_groups is {self.num_groups} but a norm has {width} channels: it must divide them"
                 )
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, len(self.depths) + 1))]
+        self._name_stages(len(self.depths))
         super().__post_init__()
 
     @property

@@ -14,19 +14,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.base import Backbone, BackboneConfig
-from perpixel.errors import ConfigError, InputError
+from perpixel.backbones.transformer import TokenBackbone, TransformerConfig
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
 from perpixel.layers.position import resample_positions
-from perpixel.layers.transformer import LayerStack, ViTAttention, ViTPatchEmbeddings
+from perpixel.layers.transformer import (
+    LayerStack,
+    ViTAttention,
+    ViTPatchEmbeddings,
+    hide_patches,
+    patches_as_map,
+    seen_tokens,
+)
 from perpixel.models.base import Model
-from perpixel.models.fields import pair
-from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
+from perpixel.models.fields import check_rate
+from perpixel.models.outputs import BaseModelOutputWithPooling
 
 
 @dataclass
-class Dinov2Shape(BackboneConfig):
+class Dinov2Shape(TransformerConfig):
     """The fields that DINOv2 with and without registers have in common; see `Dinov2Config`."""
 
     hidden_size: int = 768
@@ -49,31 +55,12 @@ class Dinov2Shape(BackboneConfig):
     reshape_hidden_states: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
-                "the first has to be a multiple of the second"
-            )
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
+        check_rate(self.drop_path_rate, "drop_path_rate")
         # Of these two, transformers refuses a file that has 1 instead of 1.0 and 4.0 instead of 4.
         self.layerscale_value = float(self.layerscale_value)
         self.mlp_ratio = int(self.mlp_ratio) if self.mlp_ratio == int(self.mlp_ratio) else self.mlp_ratio
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
         super().__post_init__()
-        if not all(self.grid):
-            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return pair(self.patch_size, "patch_size")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the position embeddings."""
-        height, width = pair(self.image_size, "image_size")
-        return height // self.patch[0], width // self.patch[1]
+        self._check_grid()
 
 
 @dataclass
@@ -137,22 +124,12 @@ class Dinov2Embeddings(nn.Module):
         rows, columns = plane.shape[2:]
         tokens = plane.flatten(2).transpose(1, 2)  # (b, h·w, hidden)
         if bool_masked_pos is not None:
-            tokens = self._masked(tokens, bool_masked_pos)
+            tokens = hide_patches(tokens, self.mask_token, bool_masked_pos)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # (b, 1 + h·w, hidden)
         positions = resample_positions(
             self.position_embeddings, self.grid, (rows, columns), antialias=self.antialias
         )  # (1, 1 + h·w, hidden)
         return self.dropout(tokens + positions), (rows, columns)
-
-    def _masked(self, tokens: Tensor, masked: Tensor) -> Tensor:
-        if self.mask_token is None:
-            raise InputError("bool_masked_pos needs a mask token: build the model with use_mask_token=True")
-        if masked.shape != tokens.shape[:2]:
-            raise InputError(
-                f"bool_masked_pos is {tuple(masked.shape)} but the images have {tokens.shape[1]} patches: "
-                f"give {tuple(tokens.shape[:2])}"
-            )
-        return torch.where(masked.bool()[..., None], self.mask_token, tokens)
 
 
 class Dinov2LayerScale(nn.Module):
@@ -259,15 +236,7 @@ class Dinov2PreTrainedModel(Model):
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None, tuple[int, int]]:
         """Return the last tokens without the final norm, those after `stages`, the attention weights and the grid."""
         tokens, grid = self.embeddings(pixel_values, bool_masked_pos)
-        mask = None
-        if attention_mask is not None:
-            if attention_mask.shape != tokens.shape[:2]:
-                raise InputError(
-                    f"attention_mask is {tuple(attention_mask.shape)}: there are {tokens.shape[1]} tokens an image, "
-                    f"so give {tuple(tokens.shape[:2])}"
-                )
-            mask = attention_mask.bool()[:, None, None, :]  # (b, 1, 1, n)
-        return *self.encoder(tokens, set(stages), mask, output_attentions), grid
+        return *self.encoder(tokens, set(stages), seen_tokens(attention_mask, tokens), output_attentions), grid
 
 
 class Dinov2Model(Dinov2PreTrainedModel):
@@ -327,7 +296,7 @@ class Dinov2Model(Dinov2PreTrainedModel):
         return self._result(output, return_dict)
 
 
-class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
+class Dinov2Backbone(Dinov2PreTrainedModel, TokenBackbone):
     """DINOv2 as a backbone: feature maps of the stages that the config names, for any size from one patch.
 
     Example:
@@ -344,44 +313,9 @@ class Dinov2Backbone(Dinov2PreTrainedModel, Backbone):
         self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
         self.post_init()
 
-    def forward(
-        self,
-        pixel_values: Tensor,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> BackboneOutput | tuple[Any, ...]:
-        """Encode (b, c, H, W) pixels.
-
-        Args:
-            pixel_values: (b, c, H, W), as the checkpoint's image processor makes them.
-            output_hidden_states: return the embeddings and every layer's output; None is the config's choice.
-            output_attentions: return the attention weights; None is the config's choice.
-            return_dict: return an output object rather than a tuple; None is the config's choice.
-            attention_mask: (b, n), zero where a token must not be looked at.
-
-        Returns:
-            `feature_maps`, for each stage of `out_features` (b, hidden, h, w) without the class token and registers;
-            or all tokens (b, n, hidden) where `reshape_hidden_states` is False. `hidden_states` and `attentions` if
-            asked for; a tuple of these if `return_dict` is False.
-        """
-        hidden = self._flag("output_hidden_states", output_hidden_states)
-        attend = self._flag("output_attentions", output_attentions)
-        wanted = self.out_indices
-        stages = list(range(len(self.stage_names))) if hidden else wanted
-        _, kept, attentions, grid = self._encode(pixel_values, None, attention_mask, stages, attend)
-        output = BackboneOutput(
-            feature_maps=tuple(self._feature_map(kept[i], grid) for i in wanted),
-            hidden_states=tuple(kept[i] for i in stages) if hidden else None,
-            attentions=attentions,
-        )
-        return self._result(output, return_dict)
-
-    def _feature_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _maps(self, tokens: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, ...]:
         if self.config.apply_layernorm:
-            tokens = self.layernorm(tokens)
-        if not self.config.reshape_hidden_states:
-            return tokens
-        patches = tokens[:, -grid[0] * grid[1] :]  # (b, h·w, hidden)
-        return patches.transpose(1, 2).reshape(len(tokens), -1, *grid)  # (b, hidden, h, w)
+            tokens = [self.layernorm(part) for part in tokens]
+        if self.config.reshape_hidden_states:
+            tokens = [patches_as_map(part, grid) for part in tokens]
+        return tuple(tokens)

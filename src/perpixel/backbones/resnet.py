@@ -69,7 +69,7 @@ class ResNetConfig(BackboneConfig):
                 f"num_channels is {self.num_channels}, embedding_size {self.embedding_size} and hidden_sizes "
                 f"{list(self.hidden_sizes)}: the first two have to be at least 1, the others {least}"
             )
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, len(self.depths) + 1))]
+        self._name_stages(len(self.depths))
         super().__post_init__()
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from perpixel.backbones.base import BackboneConfig
+from perpixel.backbones.transformer import PatchGrid
 from perpixel.errors import ConfigError
-from perpixel.models.fields import pair
+from perpixel.models.fields import check_rate
 
 
 @dataclass
-class SwinConfig(BackboneConfig):
+class SwinConfig(PatchGrid, BackboneConfig):
     """The shape of a Swin transformer. The defaults are those of microsoft/swin-tiny-patch4-window7-224.
 
     Args:
@@ -72,27 +73,14 @@ class SwinConfig(BackboneConfig):
                 raise ConfigError(f"num_heads has {heads} for a stage {width} wide: the heads must divide the width")
         if self.window_size < 1:
             raise ConfigError(f"window_size is {self.window_size}: it has to be at least 1")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
-        if not all(self.grid):
-            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
+        check_rate(self.drop_path_rate, "drop_path_rate")
+        self._check_grid()
         self.num_layers = len(self.depths)
         self.hidden_size = self.widths[-1]
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_layers + 1))]
+        self._name_stages(self.num_layers)
         super().__post_init__()
 
     @property
     def widths(self) -> list[int]:
         """Width of the tokens in each stage."""
         return [self.embed_dim * 2**i for i in range(len(self.depths))]
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return pair(self.patch_size, "patch_size")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the absolute position embeddings."""
-        height, width = pair(self.image_size, "image_size")
-        return height // self.patch[0], width // self.patch[1]

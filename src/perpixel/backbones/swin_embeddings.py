@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from perpixel.backbones.swin_config import SwinConfig
 from perpixel.errors import InputError
+from perpixel.layers.transformer import hide_patches
 
 
 class SwinPatchEmbeddings(nn.Module):
@@ -58,14 +59,7 @@ class SwinEmbeddings(nn.Module):
         """Return the tokens as a map (b, h, w, embed)."""
         tokens: Tensor = self.norm(self.patch_embeddings(pixel_values))  # (b, h, w, embed)
         if bool_masked_pos is not None:
-            if self.mask_token is None:
-                raise InputError("bool_masked_pos needs a mask token: build SwinModel(config, use_mask_token=True)")
-            count = tokens.shape[1] * tokens.shape[2]
-            if bool_masked_pos.shape != (len(tokens), count):
-                given = tuple(bool_masked_pos.shape)
-                raise InputError(f"bool_masked_pos is {given} but the images have {count} patches: give (b, patches)")
-            masked = bool_masked_pos.bool().reshape(*tokens.shape[:3], 1)  # (b, h, w, 1)
-            tokens = torch.where(masked, self.mask_token.to(tokens.dtype), tokens)
+            tokens = hide_patches(tokens.flatten(1, 2), self.mask_token, bool_masked_pos).reshape(tokens.shape)
         if self.position_embeddings is not None:
             tokens = tokens + self._positions(self.position_embeddings, tokens, interpolate_pos_encoding)
         dropped: Tensor = self.dropout(tokens)

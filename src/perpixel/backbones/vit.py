@@ -16,7 +16,15 @@ from perpixel.backbones.vit_config import ViTConfig as ViTConfig
 from perpixel.errors import InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.position import resample_positions
-from perpixel.layers.transformer import Dense, LayerStack, ViTAttention, ViTPatchEmbeddings
+from perpixel.layers.transformer import (
+    Dense,
+    LayerStack,
+    ViTAttention,
+    ViTPatchEmbeddings,
+    hide_patches,
+    patches_as_map,
+    seen_tokens,
+)
 from perpixel.models.base import Model
 from perpixel.models.outputs import BackboneOutput, BaseModelOutputWithPooling
 
@@ -61,14 +69,9 @@ class ViTEmbeddings(nn.Module):
             )
         tokens = plane.flatten(2).transpose(1, 2)  # (b, n, hidden)
         if bool_masked_pos is not None:
-            tokens = torch.where(bool_masked_pos.bool()[..., None], self._mask_token(), tokens)
+            tokens = hide_patches(tokens, self.mask_token, bool_masked_pos)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # (b, 1 + n, hidden)
         return self.dropout(tokens + self.positions(rows, columns)), (rows, columns)
-
-    def _mask_token(self) -> Tensor:
-        if self.mask_token is None:
-            raise InputError("bool_masked_pos needs a mask token: build ViTModel(config, use_mask_token=True)")
-        return self.mask_token
 
 
 class ViTLayer(nn.Module):
@@ -191,10 +194,9 @@ class ViTModel(ViTPreTrainedModel):
         hidden = self._flag("output_hidden_states", output_hidden_states)
         attend = self._flag("output_attentions", output_attentions)
         tokens, _ = self.embeddings(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding))
-        mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]  # (b, 1, 1, n)
         count = self.config.num_hidden_layers
         keep = set(range(count + 1)) if hidden else set()
-        last, kept, attentions = self.encoder(tokens, keep, mask, attend)
+        last, kept, attentions = self.encoder(tokens, keep, seen_tokens(attention_mask, tokens), attend)
         last = self.layernorm(last)
         output = BaseModelOutputWithPooling(
             last_hidden_state=last,
@@ -241,7 +243,7 @@ class ViTBackbone(ViTPreTrainedModel, Backbone):
         hidden = self._flag("output_hidden_states", output_hidden_states)
         attend = self._flag("output_attentions", output_attentions)
         tokens, grid = self.embeddings(pixel_values, interpolate_pos_encoding=True)
-        wanted = [self.stage_names.index(name) for name in self.out_features]
+        wanted = self.out_indices
         stages = range(len(self.stage_names))
         _, kept, attentions = self.encoder(tokens, set(stages if hidden else wanted), None, attend)
         output = BackboneOutput(
@@ -254,4 +256,4 @@ class ViTBackbone(ViTPreTrainedModel, Backbone):
     def _feature_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if self.config.apply_layernorm:
             tokens = self.layernorm(tokens)
-        return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *grid)  # (b, hidden, h, w)
+        return patches_as_map(tokens, grid)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from perpixel.backbones.base import BackboneConfig
-from perpixel.errors import ConfigError
-from perpixel.models.fields import pair
+from perpixel.backbones.transformer import TransformerConfig
 
 
 @dataclass
-class ViTConfig(BackboneConfig):
+class ViTConfig(TransformerConfig):
     """The shape of a vision transformer. The defaults are those of google/vit-base-patch16-224.
 
     Args:
@@ -60,24 +58,6 @@ class ViTConfig(BackboneConfig):
     apply_layernorm: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
-                "the first has to be a multiple of the second"
-            )
         self.pooler_output_size = self.pooler_output_size or self.hidden_size
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
         super().__post_init__()
-        if not all(self.grid):
-            raise ConfigError(f"image_size {self.image_size} is smaller than one patch of {self.patch_size}")
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels."""
-        return pair(self.patch_size, "patch_size")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the position embeddings."""
-        height, width = pair(self.image_size, "image_size")
-        return height // self.patch[0], width // self.patch[1]
+        self._check_grid()

@@ -43,7 +43,7 @@ class VitDetEmbeddings(nn.Module):
 
     def __init__(self, config: VitDetConfig) -> None:
         super().__init__()
-        patch = pair(config.patch_size, "patch_size")
+        patch = config.patch
         image = pair(config.pretrain_image_size, "pretrain_image_size")
         self.patch_size = patch
         self.num_channels = config.num_channels
@@ -178,9 +178,8 @@ class VitDetLayer(nn.Module):
 
     def __init__(self, config: VitDetConfig, index: int) -> None:
         super().__init__()
-        image, patch = pair(config.image_size, "image_size"), pair(config.patch_size, "patch_size")
         self.window_size = config.window_size if index in config.window_block_indices else 0
-        grid = (self.window_size,) * 2 if self.window_size else (image[0] // patch[0], image[1] // patch[1])
+        grid = (self.window_size,) * 2 if self.window_size else config.grid
         self.drop_rate = config.drop_path_rate * index / max(1, config.num_hidden_layers - 1)
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = VitDetAttention(config, grid)

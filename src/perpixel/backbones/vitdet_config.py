@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from perpixel.backbones.base import BackboneConfig
+from perpixel.backbones.transformer import TransformerConfig
 from perpixel.errors import ConfigError
+from perpixel.models.fields import check_rate, pair
 
 
 @dataclass
-class VitDetConfig(BackboneConfig):
+class VitDetConfig(TransformerConfig):
     """The shape of a ViTDet backbone.
 
     Args:
@@ -65,20 +66,10 @@ class VitDetConfig(BackboneConfig):
     window_size: int = 0
 
     def __post_init__(self) -> None:
-        self.stage_names = ["stem", *(f"stage{i}" for i in range(1, self.num_hidden_layers + 1))]
         super().__post_init__()
         for name in ("image_size", "pretrain_image_size", "patch_size"):
-            value = getattr(self, name)
-            sides = [value, value] if isinstance(value, int) else value
-            if len(sides) != 2 or min(sides) < 1:
-                raise ConfigError(f"{name} is {value}: give one side in pixels, or height and width")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate is {self.drop_path_rate}: it has to be at least 0 and below 1")
-        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"hidden_size is {self.hidden_size} and num_attention_heads is {self.num_attention_heads}: "
-                "the heads must divide the hidden size"
-            )
+            pair(getattr(self, name), name)
+        check_rate(self.drop_path_rate, "drop_path_rate")
         for name in ("window_block_indices", "residual_block_indices"):
             outside = [i for i in getattr(self, name) if not 0 <= i < self.num_hidden_layers]
             if outside:

@@ -105,6 +105,48 @@ class ViTPatchEmbeddings(nn.Module):
         return tokens
 
 
+def hide_patches(tokens: Tensor, mask_token: Tensor | None, masked: Tensor) -> Tensor:
+    """Put the mask token in the place of some patches, for a training that restores them (arXiv 2106.08254).
+
+    Args:
+        tokens: (b, n, hidden), of the patches alone.
+        mask_token: (…, hidden); None where the model has none.
+        masked: (b, n), true where a patch is replaced.
+
+    Raises:
+        InputError: there is no mask token, or `masked` does not fit the tokens.
+    """
+    if mask_token is None:
+        raise InputError("bool_masked_pos needs a mask token: build the model with use_mask_token=True")
+    if masked.shape != tokens.shape[:2]:
+        raise InputError(
+            f"bool_masked_pos is {tuple(masked.shape)} but the images have {tokens.shape[1]} patches: "
+            f"give {tuple(tokens.shape[:2])}"
+        )
+    return torch.where(masked.bool()[..., None], mask_token.to(tokens.dtype), tokens)
+
+
+def seen_tokens(attention_mask: Tensor | None, tokens: Tensor) -> Tensor | None:
+    """Return the mask for `softmax_attention`, bool (b, 1, 1, n), of one that is zero for what is not looked at.
+
+    Raises:
+        InputError: the mask is not (b, n) as the tokens (b, n, hidden) are.
+    """
+    if attention_mask is None:
+        return None
+    if attention_mask.shape != tokens.shape[:2]:
+        raise InputError(
+            f"attention_mask is {tuple(attention_mask.shape)}: there are {tokens.shape[1]} tokens an image, "
+            f"so give {tuple(tokens.shape[:2])}"
+        )
+    return attention_mask.bool()[:, None, None]
+
+
+def patches_as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Lay the patches, which come last, on their grid: (b, …+ h·w, hidden) → (b, hidden, h, w)."""
+    return tokens[:, -grid[0] * grid[1] :].transpose(1, 2).reshape(len(tokens), -1, *grid)
+
+
 class ViTSelfAttention(nn.Module):
     """The three projections and the attention between them."""
 

@@ -66,6 +66,12 @@ def pair(value: int | list[int], name: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def check_rate(value: float, name: str) -> None:
+    """Raise `ConfigError` where a share of what is dropped is not at least 0 and below 1."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} is {value}: it has to be at least 0 and below 1")
+
+
 def _fits(value: Any, hint: Any) -> bool:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
