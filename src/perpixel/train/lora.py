@@ -7,6 +7,7 @@ projections of the attention. What is new, such as a head for other classes, is 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,11 @@ def add_lora(model: Model, recipe: LoraRecipe, backbone: str, *, new: bool, sour
         lora_dropout=recipe.dropout,
         target_modules=targets,
         modules_to_save=full,
-        base_model_name_or_path=source,
     )
-    wrapped: nn.Module = get_peft_model(model, config)
-    return wrapped
+    wrapped: Any = get_peft_model(model, config)
+    wrapped.peft_config["default"].base_model_name_or_path = source  # peft guesses it from the model's attributes
+    found: nn.Module = wrapped
+    return found
 
 
 def base_model(model: nn.Module) -> nn.Module:
@@ -102,20 +104,29 @@ def save_with_adapters(model: nn.Module, folder: Path) -> None:
 
 def _trained_in_full(model: nn.Module, backbone: str, new: bool) -> list[str]:
     """The modules that are trained as they are, none of them inside another."""
-    if not new:
-        known = {name for name, _ in model.named_modules()}
-        return [name for name in HEADS if name in known]
-    found: list[str] = []
-
-    def visit(module: nn.Module, path: str) -> None:
-        for name, child in module.named_children():
-            place = f"{path}{name}"
-            if place == backbone:
-                continue
-            if backbone.startswith(f"{place}."):
-                visit(child, f"{place}.")
-            elif any(True for _ in child.parameters()):
-                found.append(place)
-
-    visit(model, "")
+    modules = dict(model.named_modules())
+    found = [name for name in HEADS if name in modules]
+    if new:
+        # The backbone's ancestors are opened, all beside it is taken.
+        around = [name for name in modules if name == "" or backbone.startswith(f"{name}.")]
+        found = [name for name in _children(modules, around) if name not in (*around, backbone)]
+    # peft takes every module whose name ends in one of these: what would also take a part of itself is opened.
+    while opened := [
+        whole for whole in found if any(_inside(name, whole) and name.endswith(tuple(found)) for name in modules)
+    ]:
+        found = [name for name in found if name not in opened] + _children(modules, opened)
     return found
+
+
+def _children(modules: Mapping[str, nn.Module], parents: Sequence[str]) -> list[str]:
+    """The names of the modules right inside others that have any parameters."""
+    return [
+        f"{parent}.{name}".removeprefix(".")
+        for parent in parents
+        for name, child in modules[parent].named_children()
+        if any(True for _ in child.parameters())
+    ]
+
+
+def _inside(name: str, whole: str) -> bool:
+    return name.startswith(f"{whole}.")

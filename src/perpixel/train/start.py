@@ -7,6 +7,7 @@ section 4.1) and DPT (arXiv 2103.13413, section 4).
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from perpixel.backbones import BACKBONES, AutoBackbone, config_from_dict
 from perpixel.backbones.vitdet import VitDetBackbone
-from perpixel.errors import CheckpointError, ConfigError
+from perpixel.errors import CheckpointError, ConfigError, PerpixelWarning
 from perpixel.hub.keymaps import infer_config
 from perpixel.hub.load import load_json, load_state_dict
 from perpixel.models.base import Model
@@ -172,6 +173,9 @@ def _values_for(family: str, start: str, changes: Mapping[str, Any]) -> dict[str
                 "hidden_size": width,
                 "num_hidden_layers": layers,
                 "num_attention_heads": shape["num_attention_heads"],
+                "mlp_ratio": shape["intermediate_size"] / width,
+                "hidden_act": shape["hidden_act"],
+                "layer_norm_eps": shape["layer_norm_eps"],
                 "num_channels": 4,
                 "image_size": 512,
                 "pretrain_image_size": shape["image_size"],
@@ -223,7 +227,10 @@ def _take_backbone(model: nn.Module, start: str) -> None:
             f"start is a plain backbone, and of those with {own.num_channels} channels only a vitdet can start from "
             "a plain ViT: give such a model.backbone_config, or a checkpoint of the whole model"
         )
-    loaded = type(backbone).from_pretrained(start, config=own)
+    with warnings.catch_warnings():
+        # Norms that only this model has, as those of Swin's stages, start fresh and are trained with it.
+        warnings.simplefilter("ignore", PerpixelWarning)
+        loaded = type(backbone).from_pretrained(start, config=own)
     backbone.load_state_dict(loaded.state_dict())
 
 
