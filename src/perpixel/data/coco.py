@@ -27,7 +27,8 @@ class CocoInstances(Reader[SegmentationSample]):
     not separated (`iscrowd`) are objects with `crowd`. Photographs without objects are samples too.
 
     COCO 2017 (cocodataset.org, "Microsoft COCO", Lin et al., 2014, arXiv 1405.0312): annotations under CC BY 4.0, the
-    photographs under Flickr's terms of use. The file of its training part takes about 20 s and 3 GB to open.
+    photographs under Flickr's terms of use. The file of its training part takes some 20 s and 3 GB to open,
+    of which 300 MB remain.
 
     Args:
         root: the data set's folder.

@@ -5,6 +5,7 @@ Source: https://cocodataset.org/#format-data, "Object detection" and "Panoptic s
 
 from __future__ import annotations
 
+import gc
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ def read_coco_json(path: Path) -> dict[str, Rows]:
         InputError: it cannot be read, is no JSON, or lacks one of the lists.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = _parsed(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the folder, the split, or name the file itself") from None
     except OSError as error:
@@ -59,6 +60,17 @@ def read_coco_json(path: Path) -> dict[str, Rows]:
     if not isinstance(content, dict) or not all(_is_rows(content.get(part)) for part in parts):
         raise InputError(f"{path} is no COCO data set: it needs the lists images, annotations and categories")
     return {part: content[part] for part in parts}
+
+
+def _parsed(text: bytes) -> Any:
+    # JSON makes no cycles, but millions of lists, which the collector would walk through again and again.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return json.loads(text)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _is_rows(value: object) -> bool:
