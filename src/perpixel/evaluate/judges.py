@@ -30,7 +30,7 @@ __all__ = ["DepthPrediction", "FoundObject", "Judge", "PanopticPrediction", "jud
 AnyArray = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
 
-# What a reader of a picture wants to see, and what F1 counts.
+# AP counts what scores less too, but drawn it would hide the picture.
 SHOWN_SCORE = 0.5
 
 
@@ -203,15 +203,11 @@ class SemanticJudge(_Metered):
 
 
 class InstanceJudge(_Metered):
-    """Instances: a list of `FoundObject` against a `SegmentationSample` whose objects have masks of their own.
-
-    AP is a measure of the whole data set. To rank the images, each has an F1 of its own: an object of a score of 0.5
-    and more is right if it overlaps one of its class, not matched yet, by an IoU above 0.5.
-    """
+    """Instances: a list of `FoundObject` against a `SegmentationSample` whose objects have masks of their own."""
 
     task: LabelKind = "instance"
     headline = "ap"
-    ranked_by = "f1"
+    ranked_by = "ap"
     larger_is_better = True
 
     def __init__(self, categories: Categories, boundary: bool = False) -> None:
@@ -222,14 +218,13 @@ class InstanceJudge(_Metered):
 
     def measure(self, prediction: Sequence[FoundObject], truth: SegmentationSample) -> dict[str, float]:
         """See `Judge`."""
-        self.meter.update(
+        found: dict[str, float] = self.meter.update(
             truth.name,
             truth.image.shape[:2],
             [(found.rle, found.category, found.score) for found in prediction],
             [(_rle(each), each.category, each.crowd, each.area) for each in truth.objects],
         )
-        shown = [found for found in prediction if found.score >= SHOWN_SCORE]
-        return {"f1": _f1(shown, truth.objects), "objects": len(truth.objects), "found": len(shown)}
+        return dict(found)
 
     def draw(
         self, prediction: Sequence[FoundObject], truth: SegmentationSample, photo: Picture | None
@@ -240,12 +235,7 @@ class InstanceJudge(_Metered):
         true = _painted([_rle(each) for each in truth.objects], size), [each.category for each in truth.objects]
         guess = _painted([found.rle for found in shown], size), [found.category for found in shown]
         # Ground without an object is right where nothing was found either: no pixel of an instance sample is void.
-        other = len(self.categories)
-        filled = [
-            (np.where(labels < 0, len(classes), labels).astype(np.int32), [*classes, other])
-            for labels, classes in (true, guess)
-        ]
-        return segment_panels(photo, filled[0], filled[1], {**self.categories.id2label, other: ""})
+        return segment_panels(photo, true, guess, self.categories.id2label, void_counts=True)
 
 
 class PanopticJudge(_Metered):
@@ -346,45 +336,3 @@ def _painted(masks: Sequence[Mapping[str, Any]], size: Sequence[int]) -> npt.NDA
     rles: Any = [(place + 1, rle) for place, rle in enumerate(masks)]
     found = painted(rles, (int(size[0]), int(size[1])))
     return found - np.int32(1)  # VOID where nothing is
-
-
-def _f1(found: Sequence[FoundObject], truth: Sequence[LabelledObject]) -> float:
-    """Twice the matches over all objects of both sides; what lies in a crowd of its class is not counted."""
-    from pycocotools import mask as coco
-
-    real = [each for each in truth if not each.crowd]
-    matched: set[int] = set()
-    right = wrong = 0
-    overlaps = np.zeros((0, 0))
-    if found and truth:
-        ordered = sorted(found, key=lambda each: -each.score)
-        crowd = [int(each.crowd) for each in (*real, *(each for each in truth if each.crowd))]
-        masks = [*(_rle(each) for each in real), *(_rle(each) for each in truth if each.crowd)]
-        categories = [*(each.category for each in real), *(each.category for each in truth if each.crowd)]
-        overlaps = np.asarray(coco.iou([_packed(each.rle) for each in ordered], [_packed(m) for m in masks], crowd))
-        for row, each in enumerate(ordered):
-            candidates = [
-                place
-                for place in range(len(masks))
-                if categories[place] == each.category and place not in matched and overlaps[row, place] > 0.5
-            ]
-            best = max(candidates, key=lambda place: (not crowd[place], overlaps[row, place]), default=None)
-            if best is None:
-                wrong += 1
-            elif not crowd[best]:
-                matched.add(best)
-                right += 1
-    else:
-        wrong = len(found)
-    total = 2 * right + wrong + len(real) - right
-    return 2 * right / total if total else float("nan")
-
-
-def _packed(rle: Mapping[str, Any]) -> Any:
-    counts = rle["counts"]
-    if isinstance(counts, list):
-        from pycocotools import mask as coco
-
-        height, width = rle["size"]
-        return coco.frPyObjects([dict(rle)], height, width)[0]
-    return {"size": list(rle["size"]), "counts": counts.encode() if isinstance(counts, str) else counts}

@@ -46,10 +46,14 @@ _KNOWN = {
     "pixel_accuracy": _percent("pixel accuracy"),
     "mean_accuracy": _percent("mean class accuracy"),
     "boundary_iou": _percent("boundary IoU"),
+    "mean_boundary_iou": _percent("mean boundary IoU"),
+    "ar1": _percent("AR, 1 detection"),
+    "ar10": _percent("AR, 10 detections"),
+    "ar100": _percent("AR, 100 detections"),
+    "ar": _percent("AR"),
     "ap": _percent("AP"),
     "ap50": _percent("AP at IoU 0.50"),
     "ap75": _percent("AP at IoU 0.75"),
-    "f1": _percent("F1 at IoU 0.50 of what scores 0.5 and more"),
     "pq": _percent("panoptic quality"),
     "sq": _percent("segmentation quality"),
     "rq": _percent("recognition quality"),
@@ -96,8 +100,6 @@ def described(name: str) -> Measure:
     if name.startswith("boundary_"):
         known = described(name.removeprefix("boundary_"))
         return Measure(f"boundary {known.title}", known.larger_is_better, known.factor, known.digits)
-    if name.startswith("ar"):
-        return _percent(f"AR ({name})")
     return Measure(name, None)
 
 

@@ -65,7 +65,7 @@ def alpha_panels(
     if trimap is not None:
         difference[trimap != GREY] = 225
     grey = [_panel(name, _grey(values)) for name, values in (("truth", true), ("prediction", pred))]
-    return (*_photo(photo), *grey, _panel("too much red, too little blue", difference))
+    return (*_photo(photo), *grey, _panel("red too much, blue too little", difference))
 
 
 def segment_panels(
@@ -73,6 +73,8 @@ def segment_panels(
     true: tuple[npt.NDArray[np.int32], Sequence[int]],
     pred: tuple[npt.NDArray[np.int32], Sequence[int]],
     names: Mapping[int, str],
+    *,
+    void_counts: bool = False,
 ) -> tuple[Panel, ...]:
     """Show classes or segments: one colour a class on the photograph, and where the classes differ in red.
 
@@ -81,6 +83,7 @@ def segment_panels(
         true: (h, w), the place of each pixel's segment in the list of the classes beside it, below 0 for none.
         pred: the same.
         names: of the classes.
+        void_counts: whether pixels without a true segment have to be without a predicted one.
     """
     drawn = [
         _panel(caption, _overlay(photo, segments, classes, names))
@@ -89,8 +92,9 @@ def segment_panels(
     truth, guess = (_by_class(segments, classes) for segments, classes in (true, pred))
     difference = np.full((*truth.shape, 3), 255, np.uint8)
     difference[guess != truth] = RED
-    difference[truth < 0] = 225
-    return (*_photo(photo), *drawn, _panel("wrong class red, not counted grey", difference))
+    if not void_counts:
+        difference[truth < 0] = 225
+    return (*_photo(photo), *drawn, _panel("red wrong, grey not counted", difference))
 
 
 def depth_panels(photo: Picture | None, true: AnyArray, pred: AnyArray, counted: AnyArray) -> tuple[Panel, ...]:
@@ -116,7 +120,7 @@ def depth_panels(photo: Picture | None, true: AnyArray, pred: AnyArray, counted:
         panels.append(_panel(f"{caption}, {low:.3g} to {high:.3g} m", colours))
     ratio = _signed(np.log(safe[1] / safe[0]) / FULL_DEPTH)
     ratio[~counted] = 225
-    return (*_photo(photo), *panels, _panel("too far red, too near blue", ratio))
+    return (*_photo(photo), *panels, _panel("red too far, blue too near", ratio))
 
 
 def strip(panels: Sequence[Panel]) -> Picture:

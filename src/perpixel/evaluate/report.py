@@ -119,7 +119,7 @@ class Evaluation:
 
     def markdown(self) -> str:
         """A table of the measures in the papers' units, and what they were measured with."""
-        lines = [f"# {self.task.capitalize()}: {_of(self.settings)}", ""]
+        lines = [f"# {self.task.capitalize()}: {_inline(_of(self.settings))}", ""]
         lines += ["| measure | value | better |", "|---|---:|---|"]
         lines += [
             f"| {_cell(described(name).title)} | {described(name).printed(value)} | {described(name).better} |"
