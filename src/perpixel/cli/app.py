@@ -14,6 +14,7 @@ import typer
 from perpixel import __version__
 from perpixel.cli.bokeh import bokeh
 from perpixel.cli.cutout import cutout
+from perpixel.cli.data import data
 from perpixel.cli.depth import depth
 from perpixel.cli.evaluate import evaluate
 from perpixel.cli.matte import matte
@@ -38,6 +39,7 @@ app.command()(trimap)
 app.command()(train)
 app.command()(evaluate)
 app.command()(models)
+app.add_typer(data)
 
 
 @app.callback(invoke_without_command=True)
