@@ -113,10 +113,13 @@ def to_metres(numbers: npt.NDArray[Any], scale: float | None = None, invalid: It
     """
     if scale is None:
         scale = 1.0 if numbers.dtype.kind == "f" else MILLIMETRES
-    measured = np.isfinite(numbers) & (numbers > 0) & ~np.isin(numbers, tuple(invalid))
     with np.errstate(over="ignore"):  # a depth beyond float32 becomes infinite
-        depth = np.where(measured, numbers / np.float64(scale), 0.0).astype(np.float32)
-    return np.where(np.isfinite(depth), depth, np.float32(0))
+        metres: Float = np.divide(numbers, np.float32(scale), dtype=np.float32)
+    unmeasured = ~(metres > 0) | (metres == np.inf)
+    for number in invalid:
+        unmeasured |= numbers == number
+    metres[unmeasured] = 0
+    return metres
 
 
 def _checked_scale(scale: float | None) -> float | None:
