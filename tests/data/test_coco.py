@@ -134,6 +134,7 @@ def spoil(root: Path, change) -> Path:
         (lambda c: c["annotations"][0].update(segmentation=[1, 2, 3, 4, 5, 6]), "annotation 1 has a segmentation that"),
         (lambda c: c["images"][0].update(file_name="../secret.jpg"), "leads out of the folder"),
         (lambda c: c["images"][0].update(id=25), "two images with the id 25"),
+        (lambda c: c["images"][0].update(file_name="000000000025.jpg"), "lists '000000000025.jpg' twice"),
         (lambda c: c["categories"][0].update(id=1), "two categories with the id 1"),
         (lambda c: c.update(images={}), "is no COCO data set"),
         (lambda c: c.update(categories=[]), "has no categories"),

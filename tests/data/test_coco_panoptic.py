@@ -82,7 +82,16 @@ def test_wrong_files_and_options(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="image 139 has category_id 3, which is no category"):
         CocoPanoptic(tmp_path, split="val")
-    content["annotations"][0] = {"image_id": 139, "file_name": "../x.png", "segments_info": []}
+    content["annotations"][0]["segments_info"][0].update(category_id=1, id=5)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="image 139 has two segments with the id 5"):
+        CocoPanoptic(tmp_path, split="val")
+    content["annotations"][0]["segments_info"].pop()
+    content["annotations"] *= 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="image 139 is of no image that the file lists, or there are two"):
+        CocoPanoptic(tmp_path, split="val")
+    content["annotations"] = [{"image_id": 139, "file_name": "../x.png", "segments_info": []}]
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"has the file_name '../x.png'"):
         CocoPanoptic(tmp_path, split="val")

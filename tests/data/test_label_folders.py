@@ -111,6 +111,8 @@ def test_wrong_mappings(tmp_path):
         LabelFolder(root, names=["pet", "background"], mapping={0: 2})
     with pytest.raises(ConfigError, match="use whole numbers, or colours"):
         LabelFolder(root, mapping={"red": "pet"})
+    with pytest.raises(ConfigError, match="it needs values and their classes"):
+        LabelFolder(root, mapping=["pet"])
     with pytest.raises(ConfigError, match="name the classes"):
         LabelFolder(root, mapping={0: 1})
 

@@ -1,10 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 
 from data.miniatures_segmentation import pascal_context, picture
 from perpixel.data.pascal_context import PascalContext
 from perpixel.data.samples import VOID
-from perpixel.errors import ConfigError, InputError
+from perpixel.errors import ConfigError, InputError, MissingDependencyError
 
 FORMS = ["SegmentationClassContext", "trainval", "59_context_labels"]
 
@@ -72,3 +74,11 @@ def test_what_is_absent_is_named(tmp_path):
         PascalContext(tmp_path, split="val", labels="nothing")
     with pytest.raises(ConfigError, match="use semantic"):
         PascalContext(tmp_path, kind="panoptic")
+
+
+def test_matlab_files_without_scipy(tmp_path, monkeypatch):
+    pascal_context(tmp_path, "trainval")
+    data = PascalContext(tmp_path, split="val")
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(MissingDependencyError, match="pip install scipy"):
+        data[0]

@@ -106,9 +106,10 @@ def coco_images(rows: Rows, path: Path) -> list[CocoImage]:
     """The photographs that a COCO file lists.
 
     Raises:
-        InputError: one has no id or file name, a name that leads out of the folder, or two have the same id.
+        InputError: one has no id or file name, a name that leads out of the folder, or two have the same id or name.
     """
     found: dict[ImageId, CocoImage] = {}
+    seen: set[str] = set()
     for row in rows:
         identifier: ImageId = _field(row, "id", (int, str), "an image", path)
         name = str(_field(row, "file_name", str, f"image {identifier!r}", path)).replace("\\", "/")
@@ -117,6 +118,9 @@ def coco_images(rows: Rows, path: Path) -> list[CocoImage]:
             raise InputError(f"{path}: image {identifier!r} is {name!r}, which leads out of the folder: mend its name")
         if identifier in found:
             raise InputError(f"{path} has two images with the id {identifier!r}: give each its own")
+        if str(inner) in seen:
+            raise InputError(f"{path} lists {name!r} twice: give its annotations to one image")
+        seen.add(str(inner))
         height, width = row.get("height"), row.get("width")
         size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         found[identifier] = CocoImage(identifier, str(inner), size)
@@ -295,8 +299,8 @@ class PanopticIndex:
             image = row.get("image_id")
             what = f"the annotation of image {image!r}"
             if image not in listed:
-                raise InputError(f"{path}: {what} is of no image that the file lists: add it")
-            self.images.append(listed[image])
+                raise InputError(f"{path}: {what} is of no image that the file lists, or there are two: mend the list")
+            self.images.append(listed.pop(image))
             name = PurePosixPath(_field(row, "file_name", str, what, path))
             if name.is_absolute() or ".." in name.parts or name.suffix.lower() not in PICTURES:
                 raise InputError(f"{path}: {what} has the file_name {str(name)!r}: give a PNG in the folder")
@@ -304,11 +308,16 @@ class PanopticIndex:
             segments = row.get("segments_info")
             if not _is_rows(segments):
                 raise InputError(f"{path}: {what} has no segments_info: is this a file of instances, not panoptic?")
+            used: set[int] = set()
             for segment in row["segments_info"]:
                 category = _field(segment, "category_id", int, what, path)
                 if category not in numbers:
                     raise InputError(f"{path}: {what} has category_id {category}, which is no category: add it")
-                self._ids.append(_field(segment, "id", int, what, path))
+                identifier = _field(segment, "id", int, what, path)
+                if identifier in used:
+                    raise InputError(f"{path}: {what} has two segments with the id {identifier}: give each its own")
+                used.add(identifier)
+                self._ids.append(identifier)
                 self._categories.append(numbers[category])
                 self._crowds.append(bool(segment.get("iscrowd", 0)))
                 area = segment.get("area")

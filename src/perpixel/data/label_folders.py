@@ -203,6 +203,8 @@ def _values_of(
         numbers = {number: number for number in range(len(names))}
         mend = f"the {len(names)} classes are 0…{len(names) - 1}; add a name, say it in mapping, or add it to ignore"
         return names, _Values({**numbers, **dict.fromkeys(ignored, VOID)}, False, mend)
+    if not isinstance(mapping, Mapping) or not mapping:
+        raise ConfigError(f"mapping is {mapping!r}: it needs values and their classes, such as {{1: 'cat', 2: 'void'}}")
     if names is None:
         named = [value for value in mapping.values() if isinstance(value, str) and value != _VOID]
         if any(isinstance(value, int) for value in mapping.values()) or not named:
