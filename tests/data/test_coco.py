@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from data.miniatures_segmentation import SIZE, coco_instances, compressed, photo, write_json
@@ -188,3 +189,12 @@ def test_a_missing_photograph_is_named(folder):
     (folder[0] / "val2017" / "000000000025.jpg").unlink()
     with pytest.raises(InputError, match=r"000000000025.jpg does not exist"):
         CocoInstances(folder[0], split="val")[1]
+
+
+def test_a_photograph_turned_by_exif_is_refused(folder):
+    path = folder[0] / "val2017" / "000000000009.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(InputError, match=r"is 24×37 but .* says 37×24 .*: its EXIF turns it"):
+        CocoInstances(folder[0], split="val")[0]

@@ -233,9 +233,11 @@ class CocoIndex:
         height, width = size
         stated = self.images[image].size
         if stated is not None and stated != size:
+            turned = stated == (width, height)
             raise InputError(
                 f"{self.images[image].file_name} is {width}×{height} but {self.path} says {stated[1]}×{stated[0]} "
-                "(width×height): use the photographs that the file was made for"
+                "(width×height): "
+                + ("its EXIF turns it, remove that" if turned else "use the photographs that the file was made for")
             )
         for number in range(self._first[image], self._first[image + 1]):
             try:
