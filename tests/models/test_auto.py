@@ -50,7 +50,7 @@ def test_access_arguments_reach_the_hub(monkeypatch):
         seen.update(access, source=source, filename=filename)
         return {"image_processor_type": "VitMatteImageProcessor"}
 
-    monkeypatch.setattr("perpixel.hub.load.load_json", load_json)
+    monkeypatch.setattr("perpixel.models.processing.load_json", load_json)
     AutoImageProcessor.from_pretrained("me/mine", revision="r", token="t", cache_dir="c", local_files_only=True)
     assert seen == {
         "source": "me/mine",

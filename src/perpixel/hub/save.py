@@ -7,10 +7,11 @@ import json
 import os
 import re
 import tempfile
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from perpixel.errors import CheckpointError, InputError, OutputError, PerpixelError
 
@@ -115,6 +116,42 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+class Uploadable:
+    """What writes itself into a folder can be uploaded too."""
+
+    _named: ClassVar[str]  # in the commit's message
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | PathLike[str]) -> None:
+        """Write the files into `folder`, which is made if it is not there."""
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+    ) -> str:
+        """Upload to the Hub what `save_pretrained` writes.
+
+        Args:
+            repo_id: "name" or "owner/name"; made if it is not there.
+            token: an access token that may write; None is the one of `hf auth login`.
+            private: whether a new repository is private.
+            commit_message: the commit's first line; None says what is uploaded, such as "Upload model".
+            revision: the branch, made if it is not there; None is the main one.
+
+        Returns:
+            The address of the commit.
+        """
+        message = commit_message or f"Upload {self._named}"
+        return push_folder(
+            self.save_pretrained, repo_id, token=token, private=private, commit_message=message, revision=revision
+        )
+
+
 def push_folder(
     save: Callable[[Path], None],
     repo_id: str,
@@ -124,19 +161,7 @@ def push_folder(
     commit_message: str = "Upload",
     revision: str | None = None,
 ) -> str:
-    """Save into a temporary folder and upload that to the Hub.
-
-    Args:
-        save: called with the folder that it fills.
-        repo_id: "name" or "owner/name"; made if it is not there.
-        token: an access token that may write; None is the one of `hf auth login`.
-        private: whether a new repository is private.
-        commit_message: the commit's first line.
-        revision: the branch, made if it is not there; None is the main one.
-
-    Returns:
-        The address of the commit.
-    """
+    """Save into a temporary folder and upload that to the Hub; see `Uploadable.push_to_hub`."""
     from huggingface_hub import HfApi, errors
 
     # The base of the network library's own errors, whichever library this version uses.

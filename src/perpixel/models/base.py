@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from perpixel.errors import CheckpointError, ConfigError
 from perpixel.hub.keymaps import infer_config, to_hugging_face_names
 from perpixel.hub.load import load_state_dict
-from perpixel.hub.save import push_folder, save_state_dict
+from perpixel.hub.save import Uploadable, save_state_dict
 from perpixel.models.checkpoint import check_fit, fit_prefix
 from perpixel.models.config import CONFIG_NAME, Config, Source
 from perpixel.models.outputs import ModelOutput
@@ -25,7 +25,7 @@ from perpixel.models.outputs import ModelOutput
 Output = TypeVar("Output", bound=ModelOutput)
 
 
-class Model(nn.Module):
+class Model(nn.Module, Uploadable):
     """The base of every model.
 
     A subclass names its `config_class` and calls `super().__init__(config)` first and `self.post_init()` last.
@@ -34,6 +34,7 @@ class Model(nn.Module):
     """
 
     config_class: ClassVar[type[Config]]
+    _named = "model"
     # The name of this model inside larger ones of its family, and others under which a checkpoint may hold it.
     base_model_prefix: ClassVar[str] = ""
     _prefixes_in_larger_models: ClassVar[tuple[str, ...]] = ()
@@ -220,25 +221,6 @@ class Model(nn.Module):
         config.dtype = str(dtype or self.dtype).removeprefix("torch.")
         save_state_dict(state, folder, max_shard_size=max_shard_size)
         config.save_pretrained(folder)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        token: str | bool | None = None,
-        private: bool | None = None,
-        commit_message: str = "Upload model",
-        revision: str | None = None,
-    ) -> str:
-        """Upload the weights and the config to the Hub and return the address of the commit."""
-        return push_folder(
-            self.save_pretrained,
-            repo_id,
-            token=token,
-            private=private,
-            commit_message=commit_message,
-            revision=revision,
-        )
 
 
 def resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

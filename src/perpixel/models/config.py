@@ -15,15 +15,15 @@ import torch
 
 from perpixel.errors import ConfigError
 from perpixel.hub.load import load_json
-from perpixel.hub.save import push_folder, write_json
-from perpixel.models.fields import check_types, nearest, plain, takes_none
+from perpixel.hub.save import Uploadable, write_json
+from perpixel.models.fields import check_types, plain, refuse_unknown, takes_none
 
 CONFIG_NAME = "config.json"
 Source = str | PathLike[str]
 
 
 @dataclass
-class Config:
+class Config(Uploadable):
     """The numbers that define a model, read from and written to `config.json`.
 
     A subclass is a dataclass with a `model_type`; its fields carry transformers' names and defaults. Tuples
@@ -41,6 +41,7 @@ class Config:
     """
 
     model_type: ClassVar[str] = ""
+    _named = "config"
 
     output_attentions: bool = field(default=False, kw_only=True)
     output_hidden_states: bool = field(default=False, kw_only=True)
@@ -51,10 +52,7 @@ class Config:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102
         # Here and not in __post_init__, so that no subclass computes with a wrong name or type first.
-        known = cls.field_names()
-        for name in kwargs:
-            if name not in known:
-                raise ConfigError(f"{cls.__name__} has no argument {name!r}{nearest(name, known)}")
+        refuse_unknown(cls.__name__, kwargs, cls.field_names())
         positional = [item.name for item in dataclasses.fields(cls) if item.init and not item.kw_only]
         check_types(cls, {**dict(zip(positional, args, strict=False)), **kwargs})
         return super().__new__(cls)
@@ -140,12 +138,7 @@ class Config:
             overrides: fields to change.
         """
         values = load_json(
-            source,
-            CONFIG_NAME,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            source, CONFIG_NAME, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
         return cls.from_dict(cls._select(values), **overrides)
 
@@ -160,22 +153,3 @@ class Config:
     def save_pretrained(self, folder: Source) -> None:
         """Write `config.json` into `folder`, which is made if it is not there."""
         write_json(Path(folder) / CONFIG_NAME, self.to_dict())
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        token: str | bool | None = None,
-        private: bool | None = None,
-        commit_message: str = "Upload config",
-        revision: str | None = None,
-    ) -> str:
-        """Upload `config.json` to the Hub and return the address of the commit."""
-        return push_folder(
-            self.save_pretrained,
-            repo_id,
-            token=token,
-            private=private,
-            commit_message=commit_message,
-            revision=revision,
-        )

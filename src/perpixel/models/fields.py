@@ -7,7 +7,7 @@ import difflib
 import numbers
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from perpixel.errors import ConfigError
@@ -22,6 +22,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = [item for item in known if item != "extras"]
     close = difflib.get_close_matches(name, known, n=1)
     return f": did you mean {close[0]!r}?" if close else f": it takes {', '.join(known)}"
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise `ConfigError` for the first name that is not known, with the one that was probably meant."""
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{owner} has no argument {name!r}{nearest(name, known)}")
 
 
 def plain(value: Any) -> Any:

@@ -14,14 +14,16 @@ import math
 import numbers
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from perpixel.errors import ConfigError, InputError, MissingDependencyError, PerpixelWarning
-from perpixel.models.fields import nearest
+from perpixel.hub.load import load_json
+from perpixel.hub.save import Uploadable, write_json
+from perpixel.models.fields import nearest, refuse_unknown
 from perpixel.models.planes import ChannelDimension, as_member, plain_array
 
 if TYPE_CHECKING:
@@ -188,13 +190,6 @@ def _converter(kind: TensorType) -> Callable[[np.ndarray[Any, Any]], Any]:
 # Settings
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise `ConfigError` for the first name that is not known, with the one that was probably meant."""
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{owner} has no argument {name!r}{nearest(name, known)}")
-
-
 def check_flag(name: str, value: object) -> bool:
     """Return a setting that has to be True or False."""
     if not isinstance(value, bool | np.bool_):
@@ -241,21 +236,14 @@ def load_settings(
     local_files_only: bool = False,
 ) -> dict[str, Any]:
     """Read the `preprocessor_config.json` of a folder, of an embedded model or a Hub id, or a JSON file."""
-    from perpixel.hub.load import load_json
-
     path = Path(source)
     place, name = (path.parent, path.name) if path.is_file() else (source, PROCESSOR_NAME)
     return load_json(
-        place,
-        name,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
+        place, name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
     )
 
 
-class ImageProcessor:
+class ImageProcessor(Uploadable):
     """The settings of a model's input and output, read from and written to `preprocessor_config.json`.
 
     The settings of a subclass are the arguments of its `__init__`, each of them an attribute of the same
@@ -264,6 +252,7 @@ class ImageProcessor:
     a warning.
     """
 
+    _named = "image processor"
     # Other names of settings, that files and callers may use in place of the setting's own.
     aliases: ClassVar[Mapping[str, str]] = {}
 
@@ -347,30 +336,7 @@ class ImageProcessor:
 
     def save_pretrained(self, folder: Source) -> None:
         """Write `preprocessor_config.json` into `folder`, which is made if it is not there."""
-        from perpixel.hub.save import write_json
-
         write_json(Path(folder) / PROCESSOR_NAME, self.to_dict())
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        token: str | bool | None = None,
-        private: bool | None = None,
-        commit_message: str = "Upload image processor",
-        revision: str | None = None,
-    ) -> str:
-        """Upload `preprocessor_config.json` to the Hub and return the address of the commit."""
-        from perpixel.hub.save import push_folder
-
-        return push_folder(
-            self.save_pretrained,
-            repo_id,
-            token=token,
-            private=private,
-            commit_message=commit_message,
-            revision=revision,
-        )
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.to_dict() == self.to_dict()
