@@ -72,6 +72,15 @@ class TestComposition1k:
         with pytest.raises(InputError, match=message):
             open_dataset("composition-1k", tmp_path, split="test", backgrounds=tmp_path / "voc")
 
+    def test_folders_without_their_files(self, tmp_path):
+        fg = tmp_path / "Test_set" / "fg"
+        fg.mkdir(parents=True)
+        with pytest.raises(InputError, match="no folder alpha: alphas are needed beside fg"):
+            open_dataset("composition-1k", tmp_path, split="test")
+        (tmp_path / "Test_set" / "alpha").mkdir()
+        with pytest.raises(InputError, match="holds no foregrounds: expected are fg/NAME"):
+            open_dataset("composition-1k", tmp_path, split="test")
+
     def test_lists_that_do_not_fit(self, tmp_path):
         composition_1k(tmp_path)
         test = tmp_path / "Combined_Dataset" / "Test_set"

@@ -67,6 +67,12 @@ class TestArrangements:
         fill(tmp_path, "images/a.png", "images/.a.png", "images/._b.png", "images/.cache/c.png", "images/x.txt")
         assert list(list_files(tmp_path / "images")) == ["a"]
 
+    def test_endings_in_folders_of_their_own(self, tmp_path):
+        fill(tmp_path, "images/x_rgb.png", "images/x_depth.png", "images/_rgb.png", "alphas/x.png")
+        assert list_files(tmp_path / "images", ending="_rgb.png") == {"x": tmp_path / "images" / "x_rgb.png"}
+        parts = (Part("image", ("images",), ending="_rgb.png"), Part("alpha", ("alphas",)))
+        assert find(tmp_path, parts=parts).names == ("x",)
+
     def test_links_are_followed_and_circles_are_not(self, tmp_path):
         fill(tmp_path, "far/a.png", "near/b.png")
         (tmp_path / "near" / "away").symlink_to(tmp_path / "far")

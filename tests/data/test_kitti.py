@@ -116,6 +116,11 @@ class TestOfficial:
         names = open_dataset("kitti", tmp_path, protocol="official", split="validation").names
         assert names == (f"{TRAIN}_sync/image_02/0000000007",)
 
+    def test_a_part_that_is_not_there(self, tmp_path):
+        kitti(tmp_path, {TEST: [5]})
+        with pytest.raises(InputError, match="no folder val: the official split needs its own folders"):
+            open_dataset("kitti", tmp_path, protocol="official", split="validation")
+
     @pytest.mark.parametrize("inside", ["", "depth_selection", "depth_selection/val_selection_cropped"])
     def test_selection(self, tmp_path, inside):
         drawn = kitti_selection(tmp_path)

@@ -2,6 +2,7 @@
 
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 
@@ -56,6 +57,14 @@ class TestLabelled:
             open_dataset("nyuv2", tmp_path)
         with pytest.raises(InputError, match="holds no testNdxs"):
             open_dataset("nyuv2", tmp_path, split="test")
+
+    def test_a_file_without_depth(self, tmp_path):
+        nyu_labelled(tmp_path)
+        with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "a") as file:
+            del file["rawDepths"]
+        data = open_dataset("nyuv2", tmp_path, split="test")
+        with pytest.raises(InputError, match=r"labeled\.mat cannot be read at image 1 .*rawDepths"):
+            data[1]
 
 
 class TestExtracted:

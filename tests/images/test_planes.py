@@ -78,6 +78,13 @@ class TestErrors:
         with pytest.raises(InputError, match="32-bit whole numbers"):
             read_plane(write(tmp_path / "d.tif", WHOLE.astype(np.uint32)))
 
+    def test_no_channel_of_depth(self, tmp_path):
+        import OpenEXR
+
+        OpenEXR.File({"type": OpenEXR.scanlineimage}, {"mask": FLOATS}).write(str(tmp_path / "d.exr"))
+        with pytest.raises(InputError, match=r"d\.exr has the channels mask, and depth is looked for in Y, Z, V or R"):
+            read_plane(tmp_path / "d.exr")
+
     def test_suffix(self, tmp_path):
         (tmp_path / "d.jpg").write_bytes(b"x")
         with pytest.raises(InputError, match=r"suffix '.jpg'"):
