@@ -78,17 +78,56 @@ class Model(nn.Module, Uploadable):
         """The type of the first floating-point parameter."""
         return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
 
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """Count the parameters."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """Count the parameters: all, those that need gradients, those that are no table of embeddings."""
+        tables = [module.weight for module in self.modules() if isinstance(module, nn.Embedding)]
+        left_out = {id(table) for table in tables if exclude_embeddings}
+        counted = (p for p in self.parameters() if id(p) not in left_out and (p.requires_grad or not only_trainable))
+        return sum(parameter.numel() for parameter in counted)
 
-    def gradient_checkpointing_enable(self) -> None:
-        """Recompute the layers in the backward pass: less memory, about a third more time."""
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Recompute the layers in the backward pass: less memory, about a third more time.
+
+        The arguments are those that transformers' `Trainer` passes.
+
+        Args:
+            activation_checkpointing_kwargs: for torch's `checkpoint`; only `{"use_reentrant": False}`, which it is
+                anyway: the other way leaves what precedes frozen layers without gradients.
+            every_n_layers: only 1.
+            offload: only False.
+
+        Raises:
+            ConfigError: the model has no layers that could be recomputed, or other arguments.
+        """
+        given = dict(activation_checkpointing_kwargs or {})
+        if given.pop("use_reentrant", False) or given or every_n_layers != 1 or offload:
+            raise ConfigError(
+                f"activation checkpointing with {dict(activation_checkpointing_kwargs or {})}, {every_n_layers=} and "
+                f'{offload=} is not possible: leave these out, or give {{"use_reentrant": False}}'
+            )
         self._set_gradient_checkpointing(True)
 
-    def gradient_checkpointing_disable(self) -> None:
+    def activation_checkpointing_disable(self) -> None:
         """Keep every activation for the backward pass again."""
         self._set_gradient_checkpointing(False)
+
+    def gradient_checkpointing_enable(
+        self,
+        gradient_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """The older name of `activation_checkpointing_enable`."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, every_n_layers, offload)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """The older name of `activation_checkpointing_disable`."""
+        self.activation_checkpointing_disable()
 
     def _set_gradient_checkpointing(self, value: bool) -> None:
         holders = [module for module in self.modules() if hasattr(module, "gradient_checkpointing")]
