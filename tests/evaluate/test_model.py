@@ -185,6 +185,17 @@ def test_relative_depth_is_aligned(tmp_path):
     assert plain.value > 0.1 and plain.settings["align"] == "none"
 
 
+def test_inverse_depth_with_a_known_scale_is_not_aligned(tmp_path):
+    depth_set(tmp_path, "inverse")
+    given = {"dataset": "depth-folder", "root": tmp_path, "split": "all"}
+    found = px.evaluate(estimator(), **given, rules={"inverse_scale": 2, "inverse_shift": 0.1})
+    assert found.settings["align"] == "none" and found.value < 0.05
+    wrong = px.evaluate(estimator(), **given, rules={"inverse_scale": 3, "inverse_shift": 0.1})
+    assert wrong.value > 0.2
+    with pytest.raises(InputError, match="gives metres"):
+        px.evaluate(estimator(kind="metric"), **given, rules={"inverse_scale": 2})
+
+
 def test_metric_depth_is_not_and_caps_and_crops_count(tmp_path):
     depth_set(tmp_path, "metric")
     given = {"dataset": "depth-folder", "root": tmp_path, "split": "all"}

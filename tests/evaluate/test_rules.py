@@ -19,6 +19,8 @@ def test_a_misspelt_rule_is_suggested():
         ({"threshold": 0.5}, "semantic", "threshold is for instance and panoptic"),
         ({"align": "median", "farthest": -1}, "depth", "farthest is -1"),
         ({"align": "least"}, "depth", "align='least' is not known"),
+        ({"inverse_shift": 0.1}, "depth", "without inverse_scale"),
+        ({"inverse_scale": 0.0}, "depth", "inverse_scale is 0.0"),
         ({"crop": "middle"}, "depth", "crop='middle' is not known"),
     ],
 )

@@ -48,8 +48,13 @@ def evaluate(
         typer.Option(help="The data set's folder.", rich_help_panel=_OF_A_MODEL, show_default=False),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Which part of it; all for everything.", rich_help_panel=_OF_A_MODEL)
-    ] = "validation",
+        str | None,
+        typer.Option(
+            help="train, validation, test or all; what papers report on when not given.",
+            rich_help_panel=_OF_A_MODEL,
+            show_default=False,
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -136,6 +141,17 @@ def evaluate(
         float | None,
         typer.Option(help="Depth counts up to here, in metres.", rich_help_panel=_PROTOCOL, show_default=False),
     ] = None,
+    inverse_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="1 / metres is the model's inverse depth times this plus --inverse-shift.",
+            rich_help_panel=_PROTOCOL,
+            show_default=False,
+        ),
+    ] = None,
+    inverse_shift: Annotated[
+        float | None, typer.Option(help="See --inverse-scale.", rich_help_panel=_PROTOCOL, show_default=False)
+    ] = None,
     boundary: Annotated[
         bool,
         typer.Option("--boundary", help="Boundary IoU or boundary AP too.", rich_help_panel=_PROTOCOL),
@@ -199,7 +215,7 @@ def evaluate(
         {"--trimaps": trimaps, "--images": images, "--scale": scale, "--truth-scale": truth_scale,
          "--inverse": inverse or None, "--num-labels": num_labels}
         if model
-        else {"--option": option, "--limit": limit, "--device": device, "--band": band}
+        else {"--split": split, "--option": option, "--limit": limit, "--device": device}
     )  # fmt: skip
     wrong = [name for name, value in others.items() if value]
     if wrong:
@@ -215,6 +231,8 @@ def evaluate(
         nearest=nearest,
         farthest=farthest,
         crop=crop,
+        inverse_scale=inverse_scale,
+        inverse_shift=inverse_shift,
         boundary=boundary,
         threshold=threshold,
         size=size,

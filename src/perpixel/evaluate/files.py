@@ -89,7 +89,7 @@ def evaluate_files(
             raise InputError(f"{name} is for {only}, and {task} is measured: leave it out")
     if depth is not None and depth != DepthFiles() and task != "depth":
         raise InputError(f"scale, truth_scale and inverse are for depth, and {task} is measured: leave them out")
-    for name in ("threshold", "overlap_threshold", "size", "max_memory"):
+    for name in ("threshold", "overlap_threshold", "size", "max_memory", "band", "inverse_scale", "inverse_shift"):
         if getattr(rules, name) is not None:
             raise InputError(f"{name} is for a model, and files are measured as they are: leave it out")
     depth = depth or DepthFiles()

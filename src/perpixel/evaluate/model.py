@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-SPLIT = "validation"
+# These have labels for a test split, on which papers report; of the others only the validation split's are public.
+TESTED = ("composition-1k", "distinctions-646", "nyuv2", "kitti")
 
 
 def evaluate(
@@ -29,7 +30,7 @@ def evaluate(
     *,
     dataset: str,
     root: str | os.PathLike[str],
-    split: str = SPLIT,
+    split: str | None = None,
     task: LabelKind | None = None,
     limit: int | None = None,
     device: str | torch.device | None = None,
@@ -48,7 +49,7 @@ def evaluate(
         model: an embedded name, a Hub id, a folder, or a loaded model, as the task takes it.
         dataset: a layout, such as "coco-panoptic"; see `perpixel.data.layouts`.
         root: the data set's folder.
-        split: which part of it.
+        split: which part of it; the one that papers report on if not given, "test" or "validation".
         task: what is measured, where the data set is labelled with more than one thing; its own by default.
         limit: only the first images; all by default.
         device: where to compute; the CPU if not given, or each process's own accelerator where there are several.
@@ -73,6 +74,7 @@ def evaluate(
     began = time.perf_counter()
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}: give the number of images to measure, at least 1")
+    split = split or ("test" if dataset in TESTED else "validation")
     data = open_dataset(dataset, os.fspath(root), split=split, kind=task, **(options or {}))
     rules = Rules.of(rules)
     judge = judge_for(data.kind, rules, data.categories)

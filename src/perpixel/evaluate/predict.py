@@ -95,9 +95,14 @@ def _depth(model: Any, rules: Rules, device: Any) -> Predictor:
     inverse = estimator.output_kind == "inverse"
     side = rules.size
 
+    if rules.inverse_scale is not None and not inverse:
+        raise InputError("inverse_scale is for models of inverse depth, and this one gives metres: leave it out")
+
     def predict(sample: Sample) -> DepthPrediction:
         found = depth(sample.image, model=estimator, size=side, max_memory=rules.max_memory)
-        return DepthPrediction(found.values, inverse)
+        if rules.inverse_scale is None:
+            return DepthPrediction(found.values, inverse)
+        return DepthPrediction(found.values * rules.inverse_scale + (rules.inverse_shift or 0.0), inverse)
 
     settings = {"predicts": "inverse depth" if inverse else "metres", "align": rules.depth_align(inverse)}
     return Predictor(predict, {**settings, "input": side or _input(estimator.processor)})

@@ -19,6 +19,8 @@ _FOR: dict[str, tuple[LabelKind, ...]] = {
     "nearest": ("depth",),
     "farthest": ("depth",),
     "crop": ("depth",),
+    "inverse_scale": ("depth",),
+    "inverse_shift": ("depth",),
     "boundary": ("semantic", "instance"),
     "threshold": _SEGMENTS,
     "overlap_threshold": ("panoptic",),
@@ -41,6 +43,10 @@ class Rules:
             80 for KITTI.
         crop: only the part of the image that papers measure: "eigen_nyu" for NYU Depth v2, "garg" or "eigen" for
             KITTI.
+        inverse_scale: for models whose inverse depth has a scale of its own that their files do not say, such as the
+            authors' dpt_hybrid_nyu (0.000305) and dpt_hybrid_kitti (0.00006016): 1 / metres is this times the model's
+            number plus `inverse_shift`, and nothing is aligned.
+        inverse_shift: see `inverse_scale`; 0.1378 and 0.00579 for these two.
         boundary: boundary IoU (Cheng et al., 2021) or boundary AP too.
         threshold: the score from which a segment counts. By default 0 for instances, since AP weighs the scores
             itself, and 0.8 for panoptic, as Mask2Former's authors evaluate; `perpixel.segment` has 0.5 for both.
@@ -55,6 +61,8 @@ class Rules:
     nearest: float | None = None
     farthest: float | None = None
     crop: str | None = None
+    inverse_scale: float | None = None
+    inverse_shift: float | None = None
     boundary: bool = False
     threshold: float | None = None
     overlap_threshold: float | None = None
@@ -99,6 +107,10 @@ class Rules:
                 raise InputError(f"{name} is for {tasks}, and {task} is measured: leave it out")
         if task == "depth":
             self.depth_meter(inverse=True)
+            if self.inverse_shift is not None and self.inverse_scale is None:
+                raise InputError("inverse_shift is given without inverse_scale: give both, or neither")
+            if self.inverse_scale is not None and not 0 < self.inverse_scale < float("inf"):
+                raise InputError(f"inverse_scale is {self.inverse_scale}: give a number above 0")
 
     def score(self, task: LabelKind) -> float:
         """The threshold to predict with."""
@@ -106,7 +118,8 @@ class Rules:
 
     def depth_align(self, inverse: bool) -> str:
         """The alignment of such depth."""
-        return self.align or ("scale_shift" if inverse else "none")
+        known = self.inverse_scale is not None or not inverse
+        return self.align or ("none" if known else "scale_shift")
 
     def depth_meter(self, inverse: bool) -> Any:
         """A new `DepthMeter` by these rules."""
