@@ -262,6 +262,20 @@ class ImageProcessor(Uploadable):
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return [item.name for item in parameters if item.kind is not inspect.Parameter.VAR_KEYWORD]
 
+    def _for_call(self, arguments: Mapping[str, Any]) -> Self:
+        """Return the processor with what one call of `preprocess` sets.
+
+        Args:
+            arguments: of the call, by name, `locals()` as `preprocess` begins; None is the processor's own setting, and
+                `unknown` holds the names that there are not.
+
+        Raises:
+            ConfigError: an argument is unknown or has the wrong type.
+        """
+        known = [name for name in arguments if name not in ("self", "unknown")]
+        refuse_unknown(f"{type(self).__name__}.preprocess", arguments["unknown"], known)
+        return self.from_dict(self.to_dict(), **{name: arguments.get(name) for name in self.setting_names()})
+
     @classmethod
     def _settings(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values by their settings' own names, without nulls, which stand for the defaults."""

@@ -170,24 +170,7 @@ class DPTImageProcessor(ImageProcessor):
             ConfigError: an argument is unknown or has the wrong type.
             MissingDependencyError: the library of `return_tensors` is not installed.
         """
-        given = {
-            "do_resize": do_resize,
-            "size": size,
-            "resample": resample,
-            "keep_aspect_ratio": keep_aspect_ratio,
-            "ensure_multiple_of": ensure_multiple_of,
-            "do_rescale": do_rescale,
-            "rescale_factor": rescale_factor,
-            "do_normalize": do_normalize,
-            "image_mean": image_mean,
-            "image_std": image_std,
-            "do_pad": do_pad,
-            "size_divisor": size_divisor,
-            "do_reduce_labels": do_reduce_labels,
-        }
-        arguments = [*given, "images", "segmentation_maps", "return_tensors", "data_format", "input_data_format"]
-        refuse_unknown(f"{type(self).__name__}.preprocess", unknown, arguments)
-        settings = self.from_dict(self.to_dict(), **given)
+        settings = self._for_call(locals())
         kind = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
         layout = None if data_format is None else as_member(ChannelDimension, data_format, "data_format")
         read = read_labelled(images, segmentation_maps, input_data_format, "images")

@@ -236,28 +236,7 @@ class Mask2FormerImageProcessor(SegmentPostProcessor, ImageProcessor):
             ConfigError: an argument is unknown or has the wrong type.
             MissingDependencyError: the library of `return_tensors` is not installed.
         """
-        given = {
-            "do_resize": do_resize,
-            "size": size,
-            "size_divisor": size_divisor,
-            "resample": resample,
-            "do_rescale": do_rescale,
-            "rescale_factor": rescale_factor,
-            "do_normalize": do_normalize,
-            "image_mean": image_mean,
-            "image_std": image_std,
-            "ignore_index": ignore_index,
-            "do_reduce_labels": do_reduce_labels,
-            "pad_size": pad_size,
-            "num_labels": num_labels,
-            "pad_divisor": pad_divisor,
-            "max_size": max_size,
-            "reduce_labels": reduce_labels,
-        }
-        arguments = [*given, "images", "segmentation_maps", "instance_id_to_semantic_id", "return_tensors"]
-        arguments += ["data_format", "input_data_format", "return_compressed"]
-        refuse_unknown(f"{type(self).__name__}.preprocess", unknown, arguments)
-        settings = self.from_dict(self.to_dict(), **given)
+        settings = self._for_call(locals())
         kind = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
         layout = None if data_format is None else as_member(ChannelDimension, data_format, "data_format")
         read = read_labelled(images, segmentation_maps, input_data_format, "images")

@@ -160,19 +160,7 @@ class VitMatteImageProcessor(ImageProcessor):
             ConfigError: an argument is unknown or has the wrong type.
             MissingDependencyError: the library of `return_tensors` is not installed.
         """
-        given = {
-            "do_rescale": do_rescale,
-            "rescale_factor": rescale_factor,
-            "do_normalize": do_normalize,
-            "image_mean": image_mean,
-            "image_std": image_std,
-            "do_pad": do_pad,
-            "size_divisibility": size_divisibility,
-            "size_divisor": size_divisor,
-        }
-        arguments = [*given, "images", "trimaps", "return_tensors", "data_format", "input_data_format"]
-        refuse_unknown(f"{type(self).__name__}.preprocess", unknown, arguments)
-        settings = self.from_dict(self.to_dict(), **given)
+        settings = self._for_call(locals())
         tensor_type = None if return_tensors is None else as_member(TensorType, return_tensors, "return_tensors")
         layout = None if data_format is None else as_member(ChannelDimension, data_format, "data_format")
         known = None
