@@ -79,33 +79,33 @@ def check(
     from perpixel.data.contact_sheet import ContactSheet
     from perpixel.data.findings import Problem
     from perpixel.data.guess import Guess, guess_layout, open_some_split, other_splits
-    from perpixel.errors import ConfigError, InputError
+    from perpixel.data.layouts import LAYOUTS
+    from perpixel.errors import ConfigError, InputError, PerpixelError
     from perpixel.images.write import check_output, write_image
 
     if not folder.is_dir():
         raise UsageError(
             f"{folder} {'is no folder' if folder.exists() else 'does not exist'}: give a data set's folder"
         )
-    if sheet is not None:
-        check_output(sheet)
+    about: dict[str, Any] = {"folder": str(folder), "layout": layout, "guessed": None, "split": split, "options": given}
+    try:
+        if sheet is not None:
+            check_output(sheet)
+    except PerpixelError as error:
+        raise UsageError(str(error)) from error
     try:
         guess = Guess(layout, "") if layout else guess_layout(folder, given)
-    except InputError as error:
-        raise UsageError(str(error)) from error
-    options = {**guess.options, **given}
-    about: dict[str, Any] = {
-        "folder": str(folder),
-        "layout": guess.layout,
-        "guessed": guess.why or None,
-        "split": split,
-        "options": options,
-    }
-    try:
-        found, about["split"] = open_some_split(guess.layout, folder, split, kind, options)
+        if guess is None:
+            raise UsageError(
+                f"{folder} looks like no layout known here: give --layout, one of {', '.join(LAYOUTS)}, as "
+                "`perpixel data layouts` describes them"
+            )
+        about |= {"layout": guess.layout, "guessed": guess.why or None, "options": {**guess.options, **given}}
+        found, about["split"] = open_some_split(guess.layout, folder, split, kind, about["options"])
     except ConfigError as error:
         raise UsageError(str(error)) from error
     except InputError as error:
-        report = Report(kind or "semantic", 0, problems=[Problem(None, "reading", str(error))])
+        report = Report(kind, 0, problems=[Problem(None, "reading", str(error))])
         _tell(about, report, None, as_json=json)
         return 1
     count = len(found) if limit is None else min(limit, len(found))
@@ -126,6 +126,17 @@ def check(
         write_image(sheet, drawn.draw())
     _tell(about, report, sheet if len(drawn) else None, as_json=json)
     return 1 if report.problems else 0
+
+
+@data.command()
+def layouts() -> int:
+    """List the layouts that are read, and what lies in the folder of each."""
+    from perpixel.data.layouts import EXPECTED
+
+    wide = max(len(name) for name in EXPECTED)
+    for name, expected in EXPECTED.items():
+        typer.echo(f"{name.ljust(wide)}  {expected}")
+    return 0
 
 
 def read_option(text: str) -> tuple[str, Any]:
@@ -178,7 +189,8 @@ def _tell(about: Mapping[str, Any], report: "Report", sheet: Path | None, *, as_
 def _heading(about: Mapping[str, Any], report: "Report") -> str:
     options = "".join(f" --option {name}={_written(value)}" for name, value in about["options"].items())
     guessed = f" (guessed: {about['guessed']})" if about["guessed"] else ""
-    lines = [f"{about['folder']}: --layout {about['layout']}{options}{guessed}"]
+    layout = f"--layout {about['layout']}" if about["layout"] else "no layout"
+    lines = [f"{about['folder']}: {layout}{options}{guessed}"]
     if report.samples:
         checked = "" if report.checked == report.samples else f", {report.checked} of them read"
         lines.append(f"split {about['split']}: {report.samples} samples, {report.kind}{checked}")

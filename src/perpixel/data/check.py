@@ -20,6 +20,7 @@ _NEAREST, _FARTHEST = 0.1, 200.0
 _SMALL_SIDE = 32
 _MOSTLY_VOID = 0.5
 _FEW = 0.1
+_RARE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Report:
     """What was found in a data set.
 
     Attributes:
-        kind: what the samples are labelled with.
+        kind: what the samples are labelled with; None where the data set could not be opened.
         samples: how many the data set has.
         checked: how many were looked at, and could be read.
         smallest, largest: the photographs with the fewest and the most pixels, (height, width).
@@ -55,7 +56,7 @@ class Report:
         notes: what is worth knowing, and may be right.
     """
 
-    kind: LabelKind
+    kind: LabelKind | None
     samples: int
     checked: int = 0
     smallest: tuple[int, int] | None = None
@@ -227,8 +228,8 @@ def _judge_depth(found: Sequence[Facts], report: Report) -> None:
     for mark in sorted({value for value, _ in marks}):
         names = [name for value, name in marks if value == mark]
         whole(
-            f"{mark:.6g} m stands apart from all other depth in {_files(names)} of {len(found)}: if it says that nothing "
-            "was measured, give the number in the file with the option invalid, such as invalid=65535"
+            f"{mark:.6g} m stands apart from all other depth in {_files(names)} of {len(found)}: if it says that "
+            "nothing was measured, give the number in the file with the option invalid, such as invalid=65535"
         )
 
 
@@ -238,6 +239,7 @@ def _judge_classes(found: Sequence[Facts], categories: Categories, report: Repor
     # An object without pixels still makes its class occur.
     images = ((pixels > 0) | (objects > 0)).sum(0)
     counted = report.kind != "semantic"
+    total = max(1, int(pixels.sum()))
     report.classes = [
         ClassCount(
             name,
@@ -251,6 +253,11 @@ def _judge_classes(found: Sequence[Facts], categories: Categories, report: Repor
     if absent and len(absent) < len(categories):
         more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
         report.notes.append(f"{len(absent)} of {len(categories)} classes never occur: {', '.join(absent[:8])}{more}")
+    rare = [count for count in report.classes if count.images and not counted and count.pixels < _RARE * total]
+    for count in rare[:8]:
+        report.notes.append(
+            f"{count.name} has {count.pixels} pixels in {count.images} of {len(found)} label pictures: is it a slip?"
+        )
     if counted:
         report.facts |= {"objects": int(objects.sum()), "crowds": sum(facts.crowds for facts in found)}
         bare = sum(not facts.objects.any() for facts in found)
@@ -298,7 +305,11 @@ def _judge_lone_classes(pixels: Any, found: Sequence[Facts], categories: Categor
     for place in np.flatnonzero(alone).tolist():
         name = categories.names[int(np.argmax(pixels[place]))]
         report.problems.append(
-            Problem(found[place].name, "empty", f"the labels hold nothing but {name}, nearly all others more classes")
+            Problem(
+                found[place].name,
+                "empty",
+                f"the labels hold nothing but {name}, while nearly all others hold more: is it empty?",
+            )
         )
 
 

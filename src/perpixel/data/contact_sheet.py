@@ -84,7 +84,7 @@ class ContactSheet:
         wide = 2 * CELL + GAP
         lines = [name if len(name) < 60 else "…" + name[-58:]]
         for problem in problems[:2]:
-            lines += textwrap.wrap(problem.message, 84, max_lines=3, placeholder=" …")
+            lines += textwrap.wrap(problem.message, 76, max_lines=3, placeholder=" …")
         parts = []
         if sample is not None:
             photo = _small(sample.image)

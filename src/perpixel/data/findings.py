@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -118,9 +119,13 @@ def look_over(sample: Sample, categories: Categories | None) -> Facts:
     elif isinstance(sample, DepthSample):
         _look_at_depth(sample, facts)
     elif isinstance(sample, SegmentationSample):
-        {"semantic": _look_at_classes, "panoptic": _look_at_segments, "instance": _look_at_objects}[sample.kind](
-            sample, facts
-        )
+        names = () if categories is None else categories.names
+        if sample.kind == "semantic":
+            _look_at_classes(sample, facts)
+        elif sample.kind == "panoptic":
+            _look_at_segments(sample, facts)
+        else:
+            _look_at_objects(sample, names, facts)
     return facts
 
 
@@ -164,7 +169,7 @@ def _areas(labels: npt.NDArray[np.int32], count: int, what: str, of: str, facts:
     return areas[1:]
 
 
-def _look_at_objects(sample: SegmentationSample, facts: Facts) -> None:
+def _look_at_objects(sample: SegmentationSample, names: Sequence[str], facts: Facts) -> None:
     seen: Counter[tuple[int, str]] = Counter()
     for place, item in enumerate(sample.objects):
         if item.rle is None:
@@ -186,7 +191,8 @@ def _look_at_objects(sample: SegmentationSample, facts: Facts) -> None:
         seen[item.category, str(item.rle["counts"])] += area > 0
     for (category, _), times in seen.items():
         if times > 1:
-            facts.add("duplicate", f"{times} objects of class {category} have the very same mask: keep one")
+            name = names[category] if 0 <= category < len(names) else category
+            facts.add("duplicate", f"{times} objects of class {name} have the very same mask: keep one")
 
 
 def _count(category: int, crowd: bool, area: int, what: str, facts: Facts) -> None:

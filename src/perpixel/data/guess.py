@@ -15,7 +15,7 @@ from PIL import Image
 
 from perpixel.data.check import spread
 from perpixel.data.folders import PICTURES, list_files
-from perpixel.data.layouts import EXPECTED, open_dataset
+from perpixel.data.layouts import open_dataset
 from perpixel.data.samples import LabelKind, LabelledImages
 from perpixel.errors import ConfigError, InputError, PerpixelError
 from perpixel.images.labels import read_labels
@@ -60,15 +60,15 @@ class Guess:
     doubts: tuple[str, ...] = ()
 
 
-def guess_layout(root: Path, given: Iterable[str] = ()) -> Guess:
-    """Find the layout that a folder has.
+def guess_layout(root: Path, given: Iterable[str] = ()) -> Guess | None:
+    """Find the layout that a folder has; None if nothing fits.
 
     Args:
         root: the folder.
         given: names of options that are known already, and so need no guess.
 
     Raises:
-        InputError: it is no folder, it is empty, or nothing fits.
+        InputError: it is no folder, or two of its files have the same name.
     """
     if not root.is_dir():
         raise InputError(f"{root} {'is no folder' if root.exists() else 'does not exist'}: give a data set's folder")
@@ -80,8 +80,7 @@ def guess_layout(root: Path, given: Iterable[str] = ()) -> Guess:
     for found in (_coco(root), _depth(root), _matte(root), _together(root), _labels(root, known), _cutouts(root)):
         if found is not None:
             return found
-    layouts = "; ".join(f"{layout}: {EXPECTED[layout]}" for layout in ("label-folder", "matte-folder", "depth-folder"))
-    raise InputError(f"{root} looks like no layout known here: give one with --layout ({layouts}; coco, ade20k, …)")
+    return None
 
 
 def open_some_split(
