@@ -88,6 +88,8 @@ def test_rules_and_options_arrive(folder, capsys):
         ([*MODEL, "--scale", "1000"], "--scale is for files"),
         ([*FILES, "--limit", "3"], "--limit is for a model"),
         ([*MODEL, "--option", "x"], "KEY=VALUE"),
+        ([*MODEL, "--size", "640x480"], "--size takes one or two whole numbers"),
+        ([*MODEL, "--size", "0"], "--size takes one or two whole numbers"),
         ([*MODEL, "--align", "least"], "--align"),
         ([*FILES, "--report", "no/r.html"], "the folder no does not exist"),
         ([*FILES, "--report", "r.pdf"], ".json, .md or .html"),

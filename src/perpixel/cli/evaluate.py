@@ -167,8 +167,13 @@ def evaluate(
         ),
     ] = None,
     size: Annotated[
-        int | None,
-        typer.Option(min=1, help="The short side that the model sees.", rich_help_panel=_PROTOCOL, show_default=False),
+        str | None,
+        typer.Option(
+            metavar="SHORT[,LONGEST]",
+            help="The short side that the model sees, and the most of the long one.",
+            rich_help_panel=_PROTOCOL,
+            show_default=False,
+        ),
     ] = None,
     max_memory: given.MaxMemory = None,
     band: Annotated[
@@ -235,7 +240,7 @@ def evaluate(
         inverse_shift=inverse_shift,
         boundary=boundary,
         threshold=threshold,
-        size=size,
+        size=None if size is None else _size(size),
         max_memory=max_memory,
         band=band,
     )
@@ -326,6 +331,17 @@ def _check_report(report: Path) -> None:
         raise UsageError(f"the folder {report.parent} does not exist: make it first")
     if report.is_file() and suffix not in _REPORTS:
         raise UsageError(f"--report {report} is a file: give a folder, or a name that ends in .html")
+
+
+def _size(text: str) -> int | dict[str, int]:
+    """`640` as 640, `640,2560` as the short side and the most of the long one."""
+    try:
+        sides = [int(part) for part in text.split(",")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise UsageError(f"--size takes one or two whole numbers such as 640 or 640,2560, not {text!r}")
+    return sides[0] if len(sides) == 1 else {"shortest_edge": sides[0], "longest_edge": sides[1]}
 
 
 def _option(text: str) -> tuple[str, Any]:
