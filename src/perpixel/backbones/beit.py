@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perpixel.backbones.beit_config import BeitConfig as BeitConfig
-from perpixel.backbones.transformer import TokenBackbone
+from perpixel.backbones.transformer import TokenBackbone, TokenModel
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
@@ -27,9 +27,7 @@ from perpixel.layers.transformer import (
     ViTSelfAttention,
     hide_patches,
     patches_as_map,
-    seen_tokens,
 )
-from perpixel.models.base import Model
 from perpixel.models.outputs import BaseModelOutputWithPooling
 
 
@@ -189,11 +187,12 @@ class BeitPooler(nn.Module):
         return pooled
 
 
-class BeitPreTrainedModel(Model):
-    """What the model and the backbone have in common: the parts and the walk through them."""
+class BeitPreTrainedModel(TokenModel):
+    """What the model and the backbone have in common: the parts."""
 
     config_class = BeitConfig
     config: BeitConfig
+    encoder: BeitEncoder
     base_model_prefix = "beit"
     # The table's indices are computed here; older checkpoints hold them.
     _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = (
@@ -207,18 +206,8 @@ class BeitPreTrainedModel(Model):
         self.embeddings = BeitEmbeddings(config)
         self.encoder = BeitEncoder(config)
 
-    def _encode(
-        self,
-        pixel_values: Tensor,
-        bool_masked_pos: Tensor | None,
-        attention_mask: Tensor | None,
-        stages: list[int],
-        output_attentions: bool,
-    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None, tuple[int, int]]:
-        """Return the last tokens, those after `stages`, the attention weights if asked for, and the grid."""
-        tokens, grid = self.embeddings(pixel_values, bool_masked_pos)
-        places = self.encoder.places(grid, seen_tokens(attention_mask, tokens), tokens.dtype)
-        return *self.encoder(tokens, set(stages), places, output_attentions), grid
+    def _layer_mask(self, seen: Tensor | None, grid: tuple[int, int], dtype: torch.dtype) -> Places:
+        return self.encoder.places(grid, seen, dtype)
 
 
 class BeitModel(BeitPreTrainedModel):

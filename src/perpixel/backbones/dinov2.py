@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.transformer import TokenBackbone, TransformerConfig
+from perpixel.backbones.transformer import TokenBackbone, TokenModel, TransformerConfig
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
 from perpixel.layers.position import resample_positions
@@ -24,9 +24,7 @@ from perpixel.layers.transformer import (
     ViTPatchEmbeddings,
     hide_patches,
     patches_as_map,
-    seen_tokens,
 )
-from perpixel.models.base import Model
 from perpixel.models.fields import check_rate
 from perpixel.models.outputs import BaseModelOutputWithPooling
 
@@ -200,8 +198,8 @@ class Dinov2Layer(nn.Module):
         return tokens + drop_path(added, self.drop_rate, self.training), weights
 
 
-class Dinov2PreTrainedModel(Model):
-    """What the models and the backbones have in common: the parts, their initial weights, and the walk through them.
+class Dinov2PreTrainedModel(TokenModel):
+    """What the models and the backbones have in common: the parts and their initial weights.
 
     A subclass passes the embeddings, whose `mask_token` checkpoints of either kind may or may not have.
     """
@@ -225,18 +223,6 @@ class Dinov2PreTrainedModel(Model):
         if isinstance(module, Dinov2Embeddings):
             nn.init.trunc_normal_(module.position_embeddings, std=self.config.initializer_range)
             nn.init.trunc_normal_(module.cls_token, std=self.config.initializer_range)
-
-    def _encode(
-        self,
-        pixel_values: Tensor,
-        bool_masked_pos: Tensor | None,
-        attention_mask: Tensor | None,
-        stages: list[int],
-        output_attentions: bool,
-    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None, tuple[int, int]]:
-        """Return the last tokens without the final norm, those after `stages`, the attention weights and the grid."""
-        tokens, grid = self.embeddings(pixel_values, bool_masked_pos)
-        return *self.encoder(tokens, set(stages), seen_tokens(attention_mask, tokens), output_attentions), grid
 
 
 class Dinov2Model(Dinov2PreTrainedModel):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from perpixel.backbones.base import Backbone, BackboneConfig
 from perpixel.errors import ConfigError
+from perpixel.layers.transformer import LayerStack, seen_tokens
+from perpixel.models.base import Model
 from perpixel.models.fields import pair
 from perpixel.models.outputs import BackboneOutput
 
@@ -52,10 +55,12 @@ class TransformerConfig(PatchGrid, BackboneConfig):
         super().__post_init__()
 
 
-class TokenBackbone(Backbone):
-    """A transformer that keeps its resolution, as a backbone: BEiT and DINOv2."""
+class TokenModel(Model):
+    """A transformer that keeps its resolution, from its embeddings through its layers: BEiT and DINOv2."""
 
-    @abstractmethod
+    embeddings: nn.Module
+    encoder: LayerStack
+
     def _encode(
         self,
         pixel_values: Tensor,
@@ -65,6 +70,17 @@ class TokenBackbone(Backbone):
         output_attentions: bool,
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None, tuple[int, int]]:
         """Return the last tokens, those after `stages`, the attention weights if asked for, and the grid."""
+        tokens, grid = self.embeddings(pixel_values, bool_masked_pos)
+        mask = self._layer_mask(seen_tokens(attention_mask, tokens), grid, tokens.dtype)
+        return *self.encoder(tokens, set(stages), mask, output_attentions), grid
+
+    def _layer_mask(self, seen: Tensor | None, grid: tuple[int, int], dtype: torch.dtype) -> Any:
+        """What every layer gets as its mask."""
+        return seen
+
+
+class TokenBackbone(TokenModel, Backbone):
+    """Such a transformer as a backbone."""
 
     @abstractmethod
     def _maps(self, tokens: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, ...]:
