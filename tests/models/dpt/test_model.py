@@ -192,7 +192,7 @@ def test_masked_depth_does_not_count():
     mask = torch.ones(1, 32, 32)
     mask[:, :, 16:] = 0
     spoilt = torch.where(mask.bool(), labels, 1000.0)
-    got = [depth_of(model, pixels, labels=x, labels_mask=mask).loss for x in (labels, spoilt)]
+    got = [depth_of(model, pixels, labels=x, valid_mask=mask).loss for x in (labels, spoilt)]
     assert float(got[0]) == pytest.approx(float(got[1]), rel=1e-4)
     assert float(depth_of(model, pixels, labels=spoilt).loss) != pytest.approx(float(got[0]), rel=1e-2)
     with pytest.raises(InputError, match="1 images"):

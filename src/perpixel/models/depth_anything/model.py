@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perpixel.errors import ConfigError
+from perpixel.layers.bound import NonNegative
 from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.depth_anything.config import DepthAnythingConfig
@@ -33,6 +34,7 @@ class DepthAnythingDepthEstimationHead(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels // 2, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(channels // 2, config.head_hidden_size, kernel_size=3, padding=1)
         self.conv3 = nn.Conv2d(config.head_hidden_size, 1, kernel_size=1)
+        self.bound = NonNegative()
         self.metric = config.depth_estimation_type == "metric"
         self.max_depth = 1.0 if config.max_depth is None else config.max_depth
         if not self.metric:
@@ -42,7 +44,7 @@ class DepthAnythingDepthEstimationHead(nn.Module):
         """(b, c, h, w) → (b, *size), above 0 and, if metric, up to `max_depth`."""
         x = functional.interpolate(self.conv1(x), size=size, mode="bilinear", align_corners=True)
         x = self.conv3(functional.relu(self.conv2(x), inplace=True)).squeeze(1)  # (b, H, W)
-        return (x.sigmoid() if self.metric else x.relu()) * self.max_depth
+        return (x.sigmoid() if self.metric else self.bound(x)) * self.max_depth
 
 
 class DepthAnythingForDepthEstimation(Model):
@@ -104,7 +106,7 @@ class DepthAnythingForDepthEstimation(Model):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        labels_mask: Tensor | None = None,
+        valid_mask: Tensor | None = None,
     ) -> DepthEstimatorOutput | tuple[Any, ...]:
         """Estimate depth.
 
@@ -117,7 +119,7 @@ class DepthAnythingForDepthEstimation(Model):
             output_attentions: return the attention weights; None is the config's choice.
             output_hidden_states: return the hidden states; None is the config's choice.
             return_dict: return an output object rather than a tuple; None is the config's choice.
-            labels_mask: (b, h, w), false or 0 where a label must not count.
+            valid_mask: (b, h, w), false or 0 where a label must not count.
 
         Returns:
             `loss` (a scalar, with labels), `predicted_depth` (b, H, W), and what was asked for.
@@ -133,7 +135,7 @@ class DepthAnythingForDepthEstimation(Model):
         depth = self.head(maps[self.config.head_in_index], (pixel_values.shape[2], pixel_values.shape[3]))
         kind = self.config.depth_loss or self.config.depth_estimation_type
         output = DepthEstimatorOutput(
-            loss=None if labels is None else train(kind, depth, labels, labels_mask),
+            loss=None if labels is None else train(kind, depth, labels, valid_mask),
             predicted_depth=depth,
             hidden_states=seen.hidden_states if hidden else None,
             attentions=seen.attentions if attend else None,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perpixel.errors import InputError
+from perpixel.layers.bound import NonNegative
 from perpixel.models.dpt.config import DPTConfig
 
 # Channels before the depth head's last convolution, dropout of the auxiliary head: both fixed in the paper's code.
@@ -33,7 +34,7 @@ class DPTDepthEstimationHead(nn.Module):
             nn.Conv2d(channels // 2, DEPTH_CHANNELS, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(DEPTH_CHANNELS, 1, kernel_size=1),
-            nn.ReLU(inplace=True),
+            NonNegative(),
         )
         start_above_zero(cast(nn.Conv2d, self.head[4]))
 

@@ -253,7 +253,7 @@ class DPTForDepthEstimation(DPTWithNeck):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        labels_mask: Tensor | None = None,
+        valid_mask: Tensor | None = None,
     ) -> DepthEstimatorOutput | tuple[Any, ...]:
         """Estimate depth.
 
@@ -266,7 +266,7 @@ class DPTForDepthEstimation(DPTWithNeck):
             output_attentions: return the attention weights; None is the config's choice.
             output_hidden_states: return the hidden states; None is the config's choice.
             return_dict: return an output object rather than a tuple; None is the config's choice.
-            labels_mask: (b, h, w), false or 0 where a label must not count.
+            valid_mask: (b, h, w), false or 0 where a label must not count.
 
         Returns:
             `loss` (a scalar, with labels), `predicted_depth` (b, h, w), of the input's size if 32 divides it, and what
@@ -280,7 +280,7 @@ class DPTForDepthEstimation(DPTWithNeck):
         maps, hidden_states, attentions = self._fuse(pixel_values, hidden, attend)
         depth = self.head(maps[self.config.head_in_index])
         output = DepthEstimatorOutput(
-            loss=None if labels is None else train(self.config.depth_loss or "relative", depth, labels, labels_mask),
+            loss=None if labels is None else train(self.config.depth_loss or "relative", depth, labels, valid_mask),
             predicted_depth=depth,
             hidden_states=hidden_states,
             attentions=attentions,
