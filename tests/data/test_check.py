@@ -102,7 +102,7 @@ def test_sound_data_have_no_problem_and_are_counted():
     assert report.problems == []
     assert [count.objects for count in report.classes] == [1, 0, 1]
     assert report.facts == {"objects": 2, "crowds": 1}
-    assert report.notes == ["1 of 3 classes never occur: sea", "1 photographs have no object"]
+    assert report.notes == ["1 of 3 classes never occur: sea", "photographs without an object: 1"]
 
     assert found(Made([matte(0), matte(1)], "matting")) == []
     report = check(Made([room(0), room(1)], "depth"))
@@ -174,7 +174,7 @@ def test_empty_and_doubled_and_inverted_masks():
     assert found(Made(lone, "semantic", CLASSES)) == [("photo10", "empty")]
     many = check(Made([semantic(0), semantic(1, np.zeros(SIZE))], "semantic", CLASSES))
     assert many.problems == []
-    assert "1 of 2 label pictures hold a single class" in many.notes
+    assert "label pictures with a single class: 1 of 2" in many.notes
 
 
 def test_255_that_was_taken_for_void():
@@ -242,6 +242,8 @@ def test_doubles_and_blank_photographs():
     assert found(Made([semantic(0), replace(semantic(1), name="PHOTO0")], "semantic", CLASSES)) == [
         ("PHOTO0", "duplicate")
     ]
+    copies = [replace(same, name=name) for name in ("cat@0", "cat@1", "dog@0")]
+    assert found(Made(copies, "semantic", CLASSES)) == [("dog@0", "duplicate")]
     blank = replace(semantic(1), image=np.full((*SIZE, 3), 128, np.uint8))
     assert found(Made([semantic(0), blank], "semantic", CLASSES)) == [("photo1", "empty")]
 

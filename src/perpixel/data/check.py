@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from perpixel.data.findings import Facts, Problem, look_over
+from perpixel.data.matting_sets import COPY
 from perpixel.data.samples import Categories, LabelKind, LabelledImages, Sample
 from perpixel.errors import MissingDependencyError, PerpixelError, PerpixelWarning
 
@@ -159,14 +160,14 @@ def _same_names(names: Sequence[str]) -> Iterator[Problem]:
 def _same_pictures(found: Sequence[Facts]) -> Iterator[Problem]:
     first: dict[bytes, str] = {}
     for facts in found:
-        if facts.digest in first:
-            other = first[facts.digest]
+        other = first.setdefault(facts.digest, facts.name)
+        # Composites of one subject are never parted, so two on equal backgrounds do no harm.
+        if other.partition(COPY)[0] != facts.name.partition(COPY)[0]:
             yield Problem(
                 facts.name,
                 "duplicate",
-                f"the photograph is the same as that of {other}: keep one, lest both be held out",
+                f"the photograph is the same as that of {other}: keep one, else what is learnt is validated with",
             )
-        first.setdefault(facts.digest, facts.name)
 
 
 def _count_sizes(found: Sequence[Facts], report: Report) -> None:
@@ -176,7 +177,7 @@ def _count_sizes(found: Sequence[Facts], report: Report) -> None:
     report.smallest, report.largest = ordered[0], ordered[-1]
     small = sum(min(facts.size) < _SMALL_SIDE for facts in found)
     if small:
-        report.notes.append(f"{small} photographs have a side under {_SMALL_SIDE} pixels")
+        report.notes.append(f"photographs with a side under {_SMALL_SIDE} pixels: {small}")
 
 
 def _judge_mattes(found: Sequence[Facts], report: Report) -> None:
@@ -262,7 +263,7 @@ def _judge_classes(found: Sequence[Facts], categories: Categories, report: Repor
         report.facts |= {"objects": int(objects.sum()), "crowds": sum(facts.crowds for facts in found)}
         bare = sum(not facts.objects.any() for facts in found)
         if bare:
-            report.notes.append(f"{bare} photographs have no object")
+            report.notes.append(f"photographs without an object: {bare}")
     if report.kind == "instance":
         return
     void = np.array([facts.void for facts in found])
@@ -300,7 +301,7 @@ def _judge_lone_classes(pixels: Any, found: Sequence[Facts], categories: Categor
     if not alone.any() or len(categories) < 2:
         return
     if alone.mean() > _FEW:
-        report.notes.append(f"{int(alone.sum())} of {len(found)} label pictures hold a single class")
+        report.notes.append(f"label pictures with a single class: {int(alone.sum())} of {len(found)}")
         return
     for place in np.flatnonzero(alone).tolist():
         name = categories.names[int(np.argmax(pixels[place]))]
