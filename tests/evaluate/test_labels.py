@@ -17,6 +17,11 @@ def test_by_number_where_names_are_spelt_otherwise():
     assert found == {0: 0, 1: 1} and "by number" in note and "building" in note
 
 
+def test_not_by_number_where_names_show_another_order():
+    found, (note,) = match_labels({0: "dog", 1: "cat", 2: "bike"}, Categories(("cat", "dog", "bicycle")))
+    assert found == {0: 1, 1: 0} and "bicycle" in note
+
+
 def test_as_far_as_names_agree():
     found, (note,) = match_labels({0: "person", 1: "sky", 2: "sea"}, Categories(("dog", "person")))
     assert found == {0: 1} and "1 classes" in note and "dog" in note

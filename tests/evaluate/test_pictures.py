@@ -37,8 +37,22 @@ def test_any_size(size, with_photo):
 
 
 def test_large_images_become_small():
-    panels = alpha_panels(None, np.zeros((400, 800), np.float32), np.zeros((400, 800), np.float32))
+    *panels, _ = alpha_panels(None, np.zeros((400, 800), np.float32), np.zeros((400, 800), np.float32))
     assert {panel.pixels.shape for panel in panels} == {(SIDE // 2, SIDE, 3)}
+
+
+def test_the_worst_place_of_a_matte_is_shown_pixel_for_pixel():
+    true = np.zeros((300, 500), np.float32)
+    pred = true.copy()
+    pred[250:260, 430:440] = 1  # small but wholly wrong
+    pred[:, :150] = 0.001
+    trimap = np.full(true.shape, 128, np.uint8)
+    near = alpha_panels(None, true, pred, trimap)[-1].pixels
+    assert near.shape == (156, SIDE, 3)
+    truth, guess = near[:, :156, 0], near[:, -156:, 0]
+    assert truth.max() < 20 and (guess > 200).sum() == pytest.approx(100, abs=12)
+    trimap[240:270, 420:450] = 0  # not counted, so another place is the worst
+    assert alpha_panels(None, true, pred, trimap)[-1].pixels[:, -156:].max() < 20
 
 
 def blocks(*values):

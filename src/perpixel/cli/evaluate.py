@@ -27,7 +27,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]", help="A name, a Hub id or a folder; needs --dataset and --root.", show_default=False
+            metavar="MODEL", help="A name, a Hub id or a folder; needs --dataset and --root.", show_default=False
         ),
     ] = None,
     task: Annotated[

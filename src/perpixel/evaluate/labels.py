@@ -16,9 +16,9 @@ def match_labels(labels: Mapping[int, str], categories: Categories) -> tuple[dic
     """Find the class of the data set for each label of a model.
 
     By name where every class of the data set has a label of its name, capitals and punctuation apart. Otherwise by
-    number, if there are as many labels as classes: the names are then spelt another way. Otherwise by name as far as
-    names agree; what is left of the model's labels is never counted, and the data set's classes without a label
-    count as never found.
+    number, if there are as many labels as classes and the names that do agree have the same numbers: the others are
+    then spelt another way. Otherwise by name as far as names agree; what is left of the model's labels is never
+    counted, and the data set's classes without a label count as never found.
 
     Args:
         labels: the model's names by label.
@@ -49,7 +49,8 @@ def match_labels(labels: Mapping[int, str], categories: Categories) -> tuple[dic
     missing = [name for number, name in enumerate(categories.names) if number not in taken]
     if not missing:
         return found, ()
-    if len(labels) == len(categories) and sorted(labels) == list(range(len(labels))):
+    in_order = all(label == number for label, number in found.items())
+    if in_order and sorted(labels) == list(range(len(categories))):
         note = (
             f"the model's labels are taken by number, as {len(missing)} of the data set's {len(categories)} names "
             f"are not among them ({_some(missing)})"

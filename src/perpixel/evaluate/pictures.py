@@ -27,6 +27,8 @@ SIDE = 320
 RED, BLUE = (200, 16, 32), (16, 64, 200)
 GREY = 128
 FULL_ALPHA = 0.5
+# A window of this side shows hair, which a panel of the whole photograph is too small for.
+WINDOW = 156
 FULL_DEPTH = 0.5  # of the logarithm: a factor of 1.65
 
 
@@ -53,7 +55,10 @@ class Panel:
 def alpha_panels(
     photo: Picture | None, true: AnyArray, pred: AnyArray, trimap: npt.NDArray[np.uint8] | None = None
 ) -> tuple[Panel, ...]:
-    """Show a matte: grey from 0 to 1, and the difference in red (too much) and blue (too little).
+    """Show a matte: grey from 0 to 1, the difference in red (too much) and blue (too little), and the worst place.
+
+    Where the image is larger than that, the last panel shows the window with the largest sum of differences, pixel for
+    pixel: the truth on the left, the prediction on the right.
 
     Args:
         photo: (h, w, 3), or None to leave it out.
@@ -61,11 +66,16 @@ def alpha_panels(
         pred: (h, w) the same.
         trimap: (h, w); what it knows is greyed out in the difference, since it is not counted.
     """
-    difference = _signed((pred.astype(np.float32) - true.astype(np.float32)) / FULL_ALPHA)
+    apart = pred.astype(np.float32) - true.astype(np.float32)
+    difference = _signed(apart / FULL_ALPHA)
     if trimap is not None:
         difference[trimap != GREY] = 225
+        apart[trimap != GREY] = 0
     grey = [_panel(name, _grey(values)) for name, values in (("truth", true), ("prediction", pred))]
-    return (*_photo(photo), *grey, _panel("red too much, blue too little", difference))
+    place = _worst_window(np.abs(apart))
+    pair = np.concatenate([_grey(true[place]), _light_line(place), _grey(pred[place])], axis=1)
+    near = () if true[place].shape == true.shape else (_panel("worst place: truth, prediction", pair),)
+    return (*_photo(photo), *grey, _panel("red too much, blue too little", difference), *near)
 
 
 def segment_panels(
@@ -144,6 +154,22 @@ def _photo(photo: Picture | None) -> tuple[Panel, ...]:
 def _grey(values: AnyArray) -> Picture:
     grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)  # (h, w, 3)
+
+
+def _worst_window(apart: npt.NDArray[np.float32]) -> tuple[slice, slice]:
+    """The window of at most WINDOW pixels a side with the largest sum."""
+    import cv2
+
+    height, width = (min(WINDOW, side) for side in apart.shape)
+    sums = cv2.integral(apart, sdepth=cv2.CV_64F)  # (h + 1, w + 1)
+    windows = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(windows.argmax()), windows.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def _light_line(place: tuple[slice, slice]) -> Picture:
+    """What keeps the two sides of the last panel apart."""
+    return np.full((place[0].stop - place[0].start, SIDE - 2 * WINDOW, 3), (120, 160, 220), np.uint8)
 
 
 def _signed(values: npt.NDArray[np.floating[Any]]) -> Picture:
