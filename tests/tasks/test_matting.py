@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.vitmatte.test_processor import picture
+from models.vitmatte.pictures import picture
 from models.vitmatte.tiny import tiny_model
 from perpixel.errors import CheckpointError, InputError
 from perpixel.images.read import read_photo

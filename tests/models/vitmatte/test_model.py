@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.vitmatte.test_processor import picture
+from models.vitmatte.pictures import picture
 from models.vitmatte.tiny import tiny_config, tiny_model
 from parity.randomise import randomise
 from perpixel.backbones.vitdet import VitDetConfig

@@ -1,4 +1,4 @@
-"""ViTMatte's processor: what it takes, what it makes of it, and how alphas come back."""
+"""ViTMatte's processor: what it takes, and what it makes of it."""
 
 import importlib.util
 import inspect
@@ -9,32 +9,13 @@ import pathlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
+from models.vitmatte.pictures import expected_planes, picture
 from perpixel.errors import ConfigError, InputError, PerpixelWarning
-from perpixel.models.outputs import ImageMattingOutput
 from perpixel.models.planes import ChannelDimension
 from perpixel.models.processing import TensorType
 from perpixel.models.vitmatte.processor import VitMatteImageProcessor
-
-SIDES = st.integers(1, 40)
-SIZES = st.tuples(SIDES, SIDES)
-
-
-def picture(height=5, width=7, seed=0):
-    """An image and a trimap of random bytes."""
-    random = np.random.default_rng(seed)
-    return random.integers(0, 256, (height, width, 3), np.uint8), random.choice(
-        np.array([0, 128, 255], np.uint8), (height, width)
-    )
-
-
-def expected_planes(image, trimap, mean=0.5, std=0.5):
-    """The definition: the image normalised, the trimap only rescaled. (4, h, w)."""
-    colours = (image / 255 - mean) / std
-    return np.concatenate([colours, trimap[..., None] / 255], axis=2).transpose(2, 0, 1)
 
 
 @pytest.fixture
@@ -272,78 +253,6 @@ def test_the_inputs_are_not_changed(processor):
     assert (image == before[0]).all() and (trimap == before[1]).all()
 
 
-# Batches
-
-
-@settings(max_examples=30, deadline=None)
-@given(sizes=st.lists(SIZES, min_size=1, max_size=4), divisor=st.sampled_from([1, 8, 32]), last=st.booleans())
-def test_an_image_is_the_same_alone_and_in_a_batch(sizes, divisor, last):
-    processor = VitMatteImageProcessor(size_divisibility=divisor)
-    pictures = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
-    images, trimaps = [image for image, _ in pictures], [trimap for _, trimap in pictures]
-    layout = "channels_last" if last else "channels_first"
-    batch = processor(
-        images, trimaps, input_data_format="channels_last", data_format=layout, return_tensors="np"
-    ).pixel_values
-    batch = np.moveaxis(batch, -1, 1) if last else batch
-    rows, columns = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
-    assert batch.shape == (len(sizes), 4, rows, columns)
-    for one, image, trimap, (height, width) in zip(batch, images, trimaps, sizes, strict=True):
-        (alone,) = processor(image, trimap, input_data_format="channels_last").pixel_values
-        assert alone.shape == (4, -(-height // divisor) * divisor, -(-width // divisor) * divisor)
-        np.testing.assert_array_equal(one[:, :height, :width], alone[:, :height, :width])
-        np.testing.assert_allclose(alone[:, :height, :width], expected_planes(image, trimap), atol=1e-6)
-        assert np.count_nonzero(one[:, height:]) == np.count_nonzero(one[:, :, width:]) == 0
-
-
-@settings(max_examples=20, deadline=None)
-@given(sizes=st.lists(SIZES, min_size=1, max_size=3), half=st.booleans())
-def test_mattes_have_the_sizes_of_the_images(sizes, half):
-    processor = VitMatteImageProcessor()
-    pictures = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
-    inputs = processor(*zip(*pictures, strict=True), input_data_format="channels_last", return_tensors="pt")
-    # The "model" returns the trimap's plane, so that each pixel's way back can be followed.
-    alphas = inputs.pixel_values[:, 3:].to(torch.float16 if half else torch.float32)
-    mattes = processor.post_process_image_matting(ImageMattingOutput(alphas=alphas), sizes)
-    for matte, (_, trimap) in zip(mattes, pictures, strict=True):
-        assert matte.dtype == torch.float32 and matte.is_contiguous()
-        np.testing.assert_allclose(matte, trimap / 255, atol=1e-3)
-
-
-def test_different_sizes_without_padding(processor):
-    images, trimaps = zip(picture(), picture(4, 9), strict=True)
-    assert [a.shape for a in processor(images, trimaps, do_pad=False).pixel_values] == [(4, 5, 7), (4, 4, 9)]
-    with pytest.raises(InputError, match=r"different sizes \(7×5, 9×4, width×height\).*do_pad=True"):
-        processor(images, trimaps, do_pad=False, return_tensors="pt")
-
-
-@pytest.mark.parametrize("kind", ["np", "pt"])
-def test_sizes_are_told_only_where_they_differ_after_padding(processor, kind):
-    def keys(*sizes, **options):
-        pairs = zip(*[picture(*size) for size in sizes], strict=True)
-        return list(processor(*pairs, return_tensors=kind, **options))
-
-    assert keys((5, 7)) == keys((5, 7), (8, 1)) == keys((5, 7), (5, 7), do_pad=False) == ["pixel_values"]
-    assert keys((5, 7), (9, 7)) == keys((5, 7), (5, 9)) == ["pixel_values", "image_sizes"]
-    assert keys((5, 7), (9, 7), size_divisibility=32) == ["pixel_values"]
-    images, trimaps = zip(picture(5, 7), picture(9, 17), picture(16, 3), strict=True)
-    inputs = processor(images, trimaps, return_tensors=kind, data_format="channels_last")
-    assert inputs.pixel_values.shape == (3, 16, 24, 4)
-    assert inputs.image_sizes.tolist() == [[8, 8], [16, 24], [16, 8]]
-    assert str(inputs.image_sizes.dtype).endswith("int64")
-    assert list(processor(images, trimaps)) == ["pixel_values"]
-
-
-def test_batches_of_arrays(processor):
-    images = np.stack([picture(seed=seed)[0] for seed in range(3)])
-    trimaps = np.stack([picture(seed=seed)[1] for seed in range(3)])
-    expected = processor(list(images), list(trimaps), return_tensors="np").pixel_values
-    for batch in (trimaps, trimaps[:, None], trimaps[..., None], torch.from_numpy(trimaps), list(trimaps)):
-        np.testing.assert_array_equal(processor(images, batch, return_tensors="np").pixel_values, expected)
-    tensors = torch.from_numpy(images).permute(0, 3, 1, 2)
-    np.testing.assert_array_equal(processor(tensors, trimaps, return_tensors="np").pixel_values, expected)
-
-
 # Errors
 
 
@@ -378,49 +287,3 @@ def test_inputs_that_do_not_fit(processor):
         processor(image, trimap, input_data_format="channels_first")
     with pytest.raises(InputError, match="return_tensors is 'torch'"):
         processor(image, trimap, return_tensors="torch")
-
-
-# Back to mattes
-
-
-def test_mattes_are_cut_from_the_top_left(processor):
-    alphas = torch.rand(2, 1, 16, 24, requires_grad=True)
-    for sizes in ([(9, 20), (16, 1)], torch.tensor([[9, 20], [16, 1]]), np.array([[9, 20], [16, 1]])):
-        mattes = processor.post_process_image_matting(alphas, sizes)
-        assert torch.equal(mattes[0], alphas[0, 0, :9, :20]) and torch.equal(mattes[1], alphas[1, 0, :16, :1])
-    (whole, _) = processor.post_process_image_matting(alphas)
-    assert torch.equal(whole, alphas[0, 0]) and not whole.requires_grad
-    whole.zero_()
-    assert alphas[0].any()  # a matte is a copy
-
-
-def test_known_pixels_become_exact(processor):
-    trimap = np.array([[0, 128, 255], [255, 128, 0]], np.uint8)
-    alphas = torch.full((2, 1, 8, 8), 0.25)
-    expected = torch.tensor([[0, 0.25, 1], [1, 0.25, 0]])
-    for given_ in ([trimap, trimap / 255], np.stack([trimap, trimap]), [trimap[None], Image.fromarray(trimap)]):
-        for matte in processor.post_process_image_matting(alphas, [(2, 3)] * 2, trimaps=given_):
-            assert torch.equal(matte, expected)
-    (one,) = processor.post_process_image_matting(alphas[:1], [(2, 3)], trimaps=trimap)
-    assert torch.equal(one, expected)
-
-
-def test_outputs_that_do_not_fit(processor):
-    alphas = torch.zeros(2, 1, 16, 24)
-    trimap = np.zeros((16, 24), np.uint8)
-    for arguments, message in (
-        ((alphas, [(16, 24)]), "target_sizes has 1 sizes for 2 alphas"),
-        ((alphas, [(16, 24), (17, 24)]), r"target_sizes\[1\] is 24×17 but the alpha is 24×16 \(width×height\)"),
-        ((alphas, [(16, 24), (0, 24)]), r"target_sizes\[1\] is 24×0"),
-        ((alphas, (16, 24)), r"one \(height, width\) of whole numbers for each"),
-        ((alphas, [(16.5, 24), (16, 24)]), "whole numbers"),
-        ((alphas[:, 0],), r"outputs is a tensor of shape \(2, 16, 24\)"),
-        ((alphas.repeat(1, 4, 1, 1),), r"outputs is a tensor of shape \(2, 4, 16, 24\)"),
-        (((alphas,),), "outputs is tuple: pass the model's output"),
-    ):
-        with pytest.raises(InputError, match=message):
-            processor.post_process_image_matting(*arguments)
-    with pytest.raises(InputError, match="2 alphas but 1 trimaps"):
-        processor.post_process_image_matting(alphas, trimaps=[trimap])
-    with pytest.raises(InputError, match=r"trimaps\[1\] is 24×15 but its matte is 24×16 \(width×height\)"):
-        processor.post_process_image_matting(alphas, trimaps=[trimap, trimap[:15]])
