@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backbones.conftest import timm as timm  # a fixture, which makes timm importable
-from hub.test_keymaps_dpt import authors_names
+from hub.dpt_authors import authors_names
 from models.dpt.tiny import NECK, SWINV2, tiny_config, tiny_model
 from parity.randomise import randomise
 from perpixel.models.dpt.config import DPTConfig
