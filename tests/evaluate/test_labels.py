@@ -17,6 +17,14 @@ def test_by_number_where_names_are_spelt_otherwise():
     assert found == {0: 0, 1: 1} and "by number" in note and "building" in note
 
 
+def test_one_name_that_means_another_class_changes_nothing():
+    names = [f"class {number}" for number in range(20)]
+    found, (note,) = match_labels(
+        dict(enumerate([*names[:18], "screen", "crt screen"])), Categories((*names[:18], "silver screen", "screen"))
+    )
+    assert found == {number: number for number in range(20)} and "by number" in note
+
+
 def test_not_by_number_where_names_show_another_order():
     found, (note,) = match_labels({0: "dog", 1: "cat", 2: "bike"}, Categories(("cat", "dog", "bicycle")))
     assert found == {0: 1, 1: 0} and "bicycle" in note
