@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from perpixel.backbones.swin_config import SwinConfig
 from perpixel.errors import InputError
+from perpixel.layers.position import resample_positions
 from perpixel.layers.transformer import hide_patches
 
 
@@ -67,13 +68,9 @@ class SwinEmbeddings(nn.Module):
 
     def _positions(self, learned: Tensor, tokens: Tensor, resample: bool) -> Tensor:
         rows, columns = tokens.shape[1:3]
-        plane = learned.reshape(1, *self.grid, -1)  # (1, h, w, embed)
-        if (rows, columns) == self.grid:
-            return plane
-        if not resample:
+        if (rows, columns) != self.grid and not resample:
             raise InputError(
                 f"pixel_values has {columns}×{rows} patches (width×height) but the position embeddings "
                 f"{self.grid[1]}×{self.grid[0]}: resize the image or pass interpolate_pos_encoding=True"
             )
-        plane = functional.interpolate(plane.permute(0, 3, 1, 2), size=(rows, columns), mode="bicubic")
-        return plane.permute(0, 2, 3, 1)  # (1, h, w, embed)
+        return resample_positions(learned, self.grid, (rows, columns), first=0).reshape(1, rows, columns, -1)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from perpixel.backbones.vit_config import ViTConfig
 from perpixel.errors import ConfigError, InputError
+from perpixel.layers.position import resample_positions
 from perpixel.layers.transformer import ViTPatchEmbeddings
 from perpixel.models.backbone import build_backbone
 from perpixel.models.dpt.config import HYBRID_STAGES, DPTConfig
@@ -59,12 +59,7 @@ class DPTPositions(nn.Module):
         Returns:
             (1, 1 + rows · columns, hidden), the class token's first.
         """
-        if (rows, columns) == self.grid:
-            return self.position_embeddings
-        first, rest = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
-        plane = rest.transpose(1, 2).reshape(1, -1, *self.grid)  # (1, hidden, h, w)
-        plane = functional.interpolate(plane, size=(rows, columns), mode="bilinear", align_corners=False)
-        return torch.cat([first, plane.flatten(2).transpose(1, 2)], dim=1)  # (1, 1 + n, hidden)
+        return resample_positions(self.position_embeddings, self.grid, (rows, columns), mode="bilinear")
 
     def place(self, plane: Tensor) -> Tensor:
         """(b, hidden, h, w) tokens on their grid → (b, 1 + h·w, hidden) with class token and positions."""
