@@ -348,7 +348,7 @@ def test_a_full_disk_leaves_what_was_saved_before(tmp_path, monkeypatch, place, 
     last = load_file(tmp_path / "last" / "model.safetensors")["head.weight"]
     with monkeypatch.context() as patch:
         patch.setattr(place, name, full)
-        message = r"cannot save step 4 .*No space left on device.*make room there .*step 2 is whole"
+        message = r"cannot save step 4 .*No space left on device.*make room there .*the state of step 2 is whole"
         with pytest.raises(OutputError, match=message):
             run(tmp_path, steps=4, validate_every=9)
     assert (tmp_path / "state.pt").read_bytes() == state

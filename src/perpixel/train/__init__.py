@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,13 +35,3 @@ def train(recipe: str | Path | Mapping[str, Any] | Recipe, **changes: Any) -> Pa
     from perpixel.train.recipe import load_recipe
 
     return run(load_recipe(recipe, changes))
-
-
-class _Package(ModuleType):
-    """A package that can be called: importing one of its modules makes it the attribute `train` of `perpixel`."""
-
-    def __call__(self, recipe: str | Path | Mapping[str, Any] | Recipe, **changes: Any) -> Path:
-        return train(recipe, **changes)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -6,7 +6,6 @@ process takes the next `batch_size` of them, so that what a step sees depends on
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import signal
 import time
@@ -135,13 +134,14 @@ class _Run:
             except OSError as problem:
                 reason = problem.strerror or problem
                 error = OutputError(f"cannot write to {self.output}: {reason}: give an output that can be written to")
-        error, position = from_first((error, state["position"] if state else dataclasses.asdict(Position())))
+        small = {name: state[name] for name in ("position", "scaler")} if state else {}
+        error, small = from_first((error, small))
         if error is not None:
             raise error
-        self.position = Position(**position)
+        self.position = Position(**small.get("position", {}))
         self.saved_step = self.position.step
         self.since -= self.position.seconds
-        return state or {}
+        return state or small
 
     def _build(self, state: dict[str, Any]) -> None:
         """Make the model, the optimizer, the average and the data, as they were at the position."""

@@ -100,16 +100,16 @@ def restore(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None,
 ) -> None:
-    """Give back what `collect` took; every process must call it, and only the first one needs tensors."""
+    """Give back what `collect` took; every process must call it, and only the first one needs the tensors."""
     shared = torch.distributed.is_available() and torch.distributed.is_initialized()
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=shared)
     # A parameter that never had a gradient has no state.
     lenient = dataclasses.replace(options, strict=False)
     if average.values:
-        set_model_state_dict(model, dict(state["average"]), options=options)
+        set_model_state_dict(model, dict(state.get("average", {})), options=options)
         average.restart(model)
-    set_model_state_dict(model, dict(state["model"]), options=options)
-    set_optimizer_state_dict(model, optimizer, state["optimizer"], options=lenient)
+    set_model_state_dict(model, dict(state.get("model", {})), options=options)
+    set_optimizer_state_dict(model, optimizer, state.get("optimizer", {}), options=lenient)
     if scaler is not None and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
 
@@ -192,16 +192,24 @@ def saving(path: Path, step: int, kept: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # A full disk is an OSError here, a RuntimeError of torch's writer there, a SafetensorError elsewhere.
-        if not isinstance(error, OSError | RuntimeError) and type(error).__name__ != "SafetensorError":
+        reason = _reason(error)
+        if reason is None:
             raise
-        full = "No space left on device"
-        reason = getattr(error, "strerror", None) or (full if "StorageFull" in str(error) else str(error))
-        left = f"the checkpoint of step {kept} is whole" if kept else "nothing was saved before"
+        left = f"the state of step {kept} is whole" if kept else "nothing was saved before"
         raise OutputError(
-            f"cannot save step {step} to {path} ({reason.splitlines()[0]}): make room there and start the command "
-            f"again; {left}"
+            f"cannot save step {step} to {path} ({reason}): make room there and give the same command again; {left}"
         ) from error
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """Why nothing could be written, in the words of the system; None where the error is another one."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if type(error).__name__ == "SafetensorError":
+            return str(error).partition("I/O error: ")[2] or str(error)
+        error = error.__context__  # torch says no more than that its file has the wrong length
+    return None
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
