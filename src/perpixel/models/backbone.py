@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -49,6 +50,14 @@ def resolve_backbone(config: HasBackbone, default: Callable[[], BackboneConfig])
 def without_backbone_name(values: dict[str, Any]) -> dict[str, Any]:
     """Return what is saved: a named backbone is written as the `backbone_config` that it stands for."""
     return {key: value for key, value in values.items() if key not in _NAMING}
+
+
+def giving_tokens(config: BackboneConfig) -> BackboneConfig:
+    """Return the configuration with all tokens as the output, for a model that makes maps of them itself."""
+    if getattr(config, "reshape_hidden_states", False):
+        config = copy.copy(config)
+        config.reshape_hidden_states = False
+    return config
 
 
 def build_backbone(config: HasBackbone) -> Backbone:

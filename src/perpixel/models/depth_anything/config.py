@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from perpixel.backbones import config_from_dict
 from perpixel.backbones.base import BackboneConfig
 from perpixel.errors import ConfigError
-from perpixel.models.backbone import resolve_backbone, without_backbone_name
+from perpixel.models.backbone import giving_tokens, resolve_backbone, without_backbone_name
 from perpixel.models.config import Config
 
 
@@ -70,11 +69,7 @@ class DepthAnythingConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = resolve_backbone(self, default_backbone)
-        if getattr(found, "reshape_hidden_states", False):
-            found = copy.copy(found)
-            found.reshape_hidden_states = False
-        self.backbone_config = found
+        self.backbone_config = giving_tokens(resolve_backbone(self, default_backbone))
         if self.max_depth is not None and self.max_depth <= 0:
             raise ConfigError(f"max_depth is {self.max_depth}: it has to be above 0, in metres")
         if not -len(self.neck_hidden_sizes) <= self.head_in_index < len(self.neck_hidden_sizes):

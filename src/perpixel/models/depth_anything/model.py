@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from perpixel.errors import ConfigError
 from perpixel.layers.bound import NonNegative
-from perpixel.models.backbone import build_backbone
+from perpixel.models.backbone import build_backbone, giving_tokens
 from perpixel.models.base import Model
 from perpixel.models.depth_anything.config import DepthAnythingConfig
 from perpixel.models.dpt.heads import start_above_zero
@@ -76,8 +76,7 @@ class DepthAnythingForDepthEstimation(Model):
     def __init__(self, config: DepthAnythingConfig) -> None:
         super().__init__(config)
         self.backbone = build_backbone(config)
-        if getattr(self.backbone.config, "reshape_hidden_states", False):
-            self.backbone.config.reshape_hidden_states = False
+        self.backbone.config = giving_tokens(self.backbone.config)
         sizes, channels = config.neck_hidden_sizes, self.backbone.channels
         if channels != [config.reassemble_hidden_size] * len(sizes):
             raise ConfigError(

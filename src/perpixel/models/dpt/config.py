@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +9,7 @@ from perpixel.backbones import config_from_dict
 from perpixel.backbones.base import BackboneConfig
 from perpixel.backbones.vit_config import ViTConfig
 from perpixel.errors import ConfigError
-from perpixel.models.backbone import resolve_backbone, without_backbone_name
+from perpixel.models.backbone import giving_tokens, resolve_backbone, without_backbone_name
 from perpixel.models.labels import LabelledConfig
 
 # How many of the hybrid's maps come from its convolutional stages; the others come from the transformer.
@@ -175,11 +174,7 @@ class DPTConfig(LabelledConfig):
         named = (self.backbone, self.use_pretrained_backbone, self.use_timm_backbone, self.backbone_kwargs)
         if self.backbone_config is None and not any(named):
             return None
-        found = resolve_backbone(self, default_hybrid_backbone)
-        if getattr(found, "reshape_hidden_states", False):
-            found = copy.copy(found)
-            found.reshape_hidden_states = False
-        return found
+        return giving_tokens(resolve_backbone(self, default_hybrid_backbone))
 
     def _check_vit(self) -> None:
         vit = self.vit  # its own checks

@@ -15,7 +15,7 @@ from torch.nn import functional
 from perpixel.backbones.base import Backbone
 from perpixel.backbones.vit import ViTEncoder, ViTPooler
 from perpixel.errors import ConfigError, InputError
-from perpixel.models.backbone import build_backbone
+from perpixel.models.backbone import build_backbone, giving_tokens
 from perpixel.models.base import Model
 from perpixel.models.dpt.config import HYBRID_STAGES, DPTConfig
 from perpixel.models.dpt.heads import (
@@ -153,8 +153,7 @@ class DPTWithNeck(DPTPreTrainedModel):
             channels = [config.hidden_size] * len(config.neck_hidden_sizes)
         else:
             self.backbone = build_backbone(config)
-            if getattr(self.backbone.config, "reshape_hidden_states", False):
-                self.backbone.config.reshape_hidden_states = False  # a pretrained one: the class token is needed
+            self.backbone.config = giving_tokens(self.backbone.config)  # a pretrained one's: the class token is needed
             channels = self.backbone.channels
         self.neck = _build_neck(config, channels, self.backbone)
 
