@@ -9,6 +9,7 @@ from perpixel.errors import ConfigError
 from perpixel.models.mask2former.targets import CompressedMasks
 from perpixel.train.tasks import training_task
 from train.families import FAMILIES, small_recipe
+from train.pictures import save, scene
 
 DPT_NAMES = [name for name in FAMILIES if name.startswith("dpt") or name == "depth-anything"]
 
@@ -213,3 +214,33 @@ def test_the_view_of_whole_images_is_that_of_the_crops(tmp_path):
     recipe = small_recipe("dpt-relative", tmp_path / "dpt-relative", processor={"size": 96, "image_mean": 0.25})
     processor = training_task(recipe).processor
     assert (processor.size, processor.image_mean) == ({"height": 96, "width": 96}, 0.25)
+
+
+def test_composites_are_drawn_as_before_and_measured_crop_by_crop(tmp_path):
+    from perpixel.data.composites import CompositeDataset
+
+    for number in range(6):
+        save(tmp_path / "photos" / f"{number}.png", scene(number, 96)[0])
+    options = {"backgrounds": str(tmp_path / "photos"), "size": 64}
+    recipe = small_recipe("vitmatte", tmp_path, data={"layout": "composites", "options": options}, seed=5, augment={})
+    task = training_task(recipe)
+    expected = CompositeDataset(str(tmp_path / "photos"), size=64, seed=5)
+    items = [task.training_data(9)[n] for n in (7, 8)]
+    assert all(
+        torch.equal(item["pixel_values"], expected[n]["pixel_values"]) for item, n in zip(items, (7, 8), strict=True)
+    )
+    held = task.validation_data()
+    assert len(held) == 64 and torch.equal(
+        held[0]["labels"], CompositeDataset(str(tmp_path / "photos"), size=64, seed=5, split="validation")[0]["labels"]
+    )
+    model, meter = task.model().eval(), task.meter()
+    batch = task.collate([held[0], held[1]])
+    with torch.no_grad():
+        task.measure(model, batch, meter)
+        alphas = model(batch["pixel_values"]).alphas
+    unknown = (255 * batch["pixel_values"][:, 3:4]).round() == 128
+    apart = ((alphas - batch["labels"]).abs() * unknown).sum((1, 2, 3)) / 1000
+    assert meter.compute()["sad"] == pytest.approx(float(apart.mean()), rel=1e-4)
+    with pytest.raises(ConfigError, match="no option 'background': did you mean 'backgrounds'"):
+        changed = {"layout": "composites", "options": {"background": "photos"}}
+        training_task(small_recipe("vitmatte", tmp_path, data=changed))
