@@ -21,26 +21,12 @@ class Dinov2WithRegistersConfig(Dinov2Shape):
     """The shape of a DINOv2 transformer with registers; the defaults are those of transformers.
 
     Args:
-        hidden_size: width of the tokens; a multiple of `num_attention_heads`.
-        num_hidden_layers: number of layers.
-        num_attention_heads: attention heads of each layer.
-        mlp_ratio: width inside the feed-forward part, as a multiple of the tokens'.
-        hidden_act: its activation; a gated part has SiLU whatever stands here.
-        hidden_dropout_prob: dropout of the embeddings.
-        attention_probs_dropout_prob: dropout of the attention weights.
-        initializer_range: standard deviation of the random initial weights.
-        layer_norm_eps: epsilon of the layer norms.
-        image_size: the side, or (height, width), that the position embeddings are made for, in pixels.
         patch_size: the side, or (height, width), of a patch in pixels; 14 in the published checkpoints.
-        num_channels: channels of the input.
-        qkv_bias: whether query, key and value have biases.
-        layerscale_value: what LayerScale starts with.
-        drop_path_rate: stochastic depth, the same for every layer.
-        use_swiglu_ffn: whether the feed-forward part is gated.
-        apply_layernorm: as a backbone, whether the final norm is applied to every feature map.
         reshape_hidden_states: as a backbone, whether feature maps are (b, c, h, w) of the patches alone or all
             tokens, (b, n, c): the class token, the registers, the patches.
         num_register_tokens: how many registers stand between the class token and the patches.
+
+    The other arguments are those of `Dinov2Config`; the mask token is always there.
 
     Example:
         >>> Dinov2WithRegistersConfig(patch_size=14, num_register_tokens=4).grid
