@@ -78,7 +78,8 @@ def collect(
 ) -> dict[str, Any]:
     """All that a run goes on from, the recipe as `plain` gives it included.
 
-    Every process must call it, and the first one gets the tensors.
+    Every process must call it, and the first one gets the tensors. It is to be written at once: the optimizer's part
+    may be the optimizer's own memory.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = {

@@ -33,10 +33,13 @@ class TrainingTask(Protocol):
         """Items 0 … length - 1 of the endless training stream, each a pure function of the seed and its number."""
 
     def validation_data(self) -> Dataset[Any]:
-        """The held-out items, each once, in a fixed order."""
+        """The held-out items, each once, in a fixed order; its len() may be 0."""
 
     def collate(self, items: Sequence[Any]) -> dict[str, Any]:
-        """Make a batch: tensors, or lists of tensors where an image has any number of objects."""
+        """Make a batch: tensors, or lists of tensors where an image has any number of objects.
+
+        "names" in it, the samples' own, are told when the batch's loss is no number.
+        """
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, which gradients are taken of, and its terms for the log."""
@@ -48,4 +51,7 @@ class TrainingTask(Protocol):
         """Add a held-out batch's predictions to the meter; the model is in evaluation mode, without gradients."""
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Write the model and its image processor, so that every task of the library opens the folder."""
+        """Write the model and its image processor into a new folder, so that every task of the library opens it.
+
+        The model is trained on afterwards, so it must stay as it is.
+        """
