@@ -67,7 +67,8 @@ class Recipe:
         data: the training pictures.
         validation: the pictures that are measured; without it, a share of `data` is held out.
         holdout: that share, 0 to 1.
-        start: a checkpoint of the family to go on from, or a plain ViT for a new model's backbone.
+        start: a checkpoint of the family to go on from (with a new head where the data have other classes), or of a
+            backbone (ViT, DINOv2, BEiT, Swin, ResNet …) for a new model around it.
         model: the configuration of a new model, as in `config.json`, or changes to that of `start`.
         processor: settings of the image processor, such as `size` for whole images, that are not to follow from
             `start` and `augment`.
@@ -86,7 +87,7 @@ class Recipe:
         decay: the last share of the run, 0 to 1, over which the rate falls; 1 is from the end of the warm-up.
         average: decay of the moving average of the weights, which is what is measured and saved; 0 is off.
         loss: weight of each term of the family's loss.
-        freeze: modules that are not trained, such as "backbone".
+        freeze: modules that are not trained: "backbone", or names of the model's parts such as "decoder.convstream".
         lora: train low-rank changes only.
         batch_norm_momentum: how fast batch norms follow the data, 0 to 1.
         augment: how the training pictures are varied.
