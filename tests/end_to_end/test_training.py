@@ -1,6 +1,7 @@
 """Training as a program: killed and started again, stopped by Ctrl-C, on a full disk, in two processes."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from perpixel.train.recipe import recipe_text
+from perpixel.train.tasks import training_task
+from train.families import FAMILIES, small_recipe
 from train.toy_task import measured, toy_recipe
 
 PROGRAM = str(Path(__file__).with_name("toy_training.py"))
@@ -191,3 +194,26 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(start, tmp_path, l
     assert line.endswith("the state of step 2 is whole")
     assert (tmp_path / "run" / "state.pt").read_bytes() == before
     done(start(tmp_path / "run", "steps=4"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True], ids=["copied", "sharded"])
+def test_every_family_trains_in_two_processes(environment, tmp_path, sharded):
+    for name in FAMILIES:
+        small_recipe(name, tmp_path / name)  # makes its data, which two processes must not do at once
+    program = str(Path(__file__).with_name("family_training.py"))
+    environment = environment | ({"SHARDED": "1"} if sharded else {})
+    run = subprocess.run([*TWO, program, str(tmp_path), *FAMILIES], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for name in FAMILIES:
+        output = tmp_path / name / "run"
+        recipe = small_recipe(name, tmp_path / name, start=str(output / "last"), model={})
+        task = training_task(recipe)
+        model, meter, data = task.model().eval(), task.meter(), task.validation_data()
+        with torch.no_grad():
+            for start in range(0, len(data), recipe.batch_size):
+                items = [data[i] for i in range(start, min(start + recipe.batch_size, len(data)))]
+                task.measure(model, task.collate(items), meter)
+        (found,) = validations(output).values()
+        expected = {key: None if math.isnan(value) else value for key, value in meter.compute().items()}
+        assert found == pytest.approx(expected), name

@@ -155,6 +155,8 @@ class _Run:
             if not hasattr(model, "gradient_checkpointing_enable"):
                 raise ConfigError(f"{type(model).__name__} has no gradient checkpointing: set it to false")
             model.gradient_checkpointing_enable()  # type: ignore[operator]
+        if accelerator.is_fsdp2:  # which takes no other order in memory
+            model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         groups = parameter_groups(model, self.task.layer, recipe)
         if not groups:
             raise ConfigError("nothing is left to train: freeze less")
