@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from perpixel.layers.bound import NonNegative
+from perpixel.models.dpt.loss import scale_and_shift_invariant_loss
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -37,3 +38,18 @@ def test_what_was_pushed_below_comes_back(bound, alive):
         (bound(depth) - 3).square().sum().backward()
         optimizer.step()
     assert bool((depth - 3).abs().max() < 1e-3) == alive
+
+
+@pytest.mark.parametrize(("bound", "most"), [(nn.ReLU(), 1.0), (NonNegative(), 0.05)])
+def test_relative_depth_does_not_stay_at_zero(bound, most):
+    """The loss is free of the shift: what began below zero is only told apart from the rest, not where it is."""
+    target = torch.linspace(0, 1, 24).expand(1, 24, 24)
+    depth = (torch.randn(1, 24, 24, generator=torch.Generator().manual_seed(0)) - 0.3).requires_grad_()
+    optimizer = torch.optim.Adam([depth], lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        scale_and_shift_invariant_loss(bound(depth), target, keep_order=True).backward()
+        optimizer.step()
+    share = float((depth <= 0).float().mean())
+    assert share <= most
+    assert share > 0.4 or isinstance(bound, NonNegative)
