@@ -106,6 +106,18 @@ def test_ctrl_c_saves_and_says_so(start, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes are POSIX's")
+def test_ctrl_c_saves_with_two_processes_too(start, tmp_path):
+    changes = ("steps=1000", "save_every=1000", "data.options={pause: 0.02}")
+    process = start(tmp_path / "run", *changes, launcher=TWO, start_new_session=True)
+    wait_for(process, lambda: (tmp_path / "run" / "log.jsonl").exists() and log(tmp_path / "run"))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["position"]["step"] >= 3
+
+
+@pytest.mark.slow
 def test_two_processes_measure_what_one_measures(start, tmp_path):
     changes = ("steps=4", "validate_every=2", "save_every=2", "data.options={validation: 7}")
     done(start(tmp_path / "two", *changes, launcher=TWO))

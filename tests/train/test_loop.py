@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -264,6 +265,23 @@ def test_ctrl_c_saves_the_step_and_the_run_goes_on_from_it(tmp_path):
     run(tmp_path / "stopped", steps=6, save_every=100, validate_every=100)
     run(tmp_path / "whole", steps=6, save_every=100, validate_every=100)
     assert same(tmp_path / "stopped" / "last", tmp_path / "whole" / "last")
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
+    class Stopped(ToyTask):
+        def loss(self, model, batch):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # the launcher's: the same one
+            now = time.monotonic()
+            monkeypatch.setattr(time, "monotonic", lambda: now + 2)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("not reached")
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Stopped)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not (tmp_path / "state.pt").exists()
 
 
 def test_a_cluster_may_stop_it_too(tmp_path):

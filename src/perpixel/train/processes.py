@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -88,7 +90,10 @@ def leave() -> None:
 
 @contextmanager
 def stoppable() -> Iterator[list[signal.Signals]]:
-    """Note Ctrl-C and a cluster's SIGTERM, so that the step can end; the second one stops at once."""
+    """Note Ctrl-C and a cluster's SIGTERM, so that the step can end; a later one stops at once.
+
+    Ctrl-C reaches each process from the terminal and again from the launcher: what comes within a second is one.
+    """
     noted: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted
@@ -99,9 +104,15 @@ def stoppable() -> Iterator[list[signal.Signals]]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
+    first = math.inf
+
     def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first
         noted.append(signal.Signals(number))
-        restore()
+        first = min(first, time.monotonic())
+        if time.monotonic() - first > 1:
+            restore()
+            signal.raise_signal(number)
 
     for number in handlers:
         signal.signal(number, note)
