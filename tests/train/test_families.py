@@ -1,5 +1,7 @@
 """Every family in training: what it learns from, what it measures, what it saves."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,8 @@ def test_items_are_a_pure_function_of_seed_and_number(name, tmp_path):
     assert first["name"] == second["name"]
     assert torch.equal(first["pixel_values"], second["pixel_values"])
     assert not torch.equal(one[7]["pixel_values"], one[8]["pixel_values"])
+    sent = pickle.loads(pickle.dumps(one))  # to a worker that was not forked
+    assert torch.equal(first["pixel_values"], sent[7]["pixel_values"])
     changed = training_task(small_recipe(name, tmp_path, seed=1)).training_data(9)[7]
     assert not torch.equal(first["pixel_values"], changed["pixel_values"])
 
