@@ -55,3 +55,12 @@ class ExactConv2d(nn.Conv2d):
         """As `torch.nn.Conv2d`."""
         with full_precision(x):
             return super().forward(x.to(self.weight.dtype))
+
+
+class ExactLinear(nn.Linear):
+    """The same for a linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `torch.nn.Linear`."""
+        with full_precision(x):
+            return super().forward(x.to(self.weight.dtype))
