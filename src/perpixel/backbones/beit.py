@@ -18,6 +18,7 @@ from perpixel.backbones.transformer import TokenBackbone, TokenModel
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
+from perpixel.layers.exporting import is_open, is_recorded
 from perpixel.layers.position import resample_positions
 from perpixel.layers.transformer import (
     Dense,
@@ -78,10 +79,12 @@ class BeitRelativePositionBias(nn.Module):
         table = self.relative_position_bias_table
         heads, n = table.shape[1], h * w
         plane = table[:-3].T.reshape(1, heads, 2 * own_h - 1, 2 * own_w - 1)
-        if grid != self.grid:
+        if is_open(*grid) or grid != self.grid:
             wide = plane.to(torch.promote_types(plane.dtype, torch.float32))
             wide = functional.interpolate(wide, size=(2 * h - 1, 2 * w - 1), mode="bilinear", align_corners=False)
             plane = wide.to(plane.dtype)
+        if is_recorded():
+            return plain_bias(table, plane[0], grid)[None]
         # From here the largest offset comes first: element [head, a, b, p, q] is the offset of the query (h - 1 - a,
         # w - 1 - b) from the key (p, q). So no table of indices has to be kept.
         spread = plane[0].flip(1, 2).unfold(1, h, 1).unfold(2, w, 1).flip(1, 2)  # (heads, h, w, h, w)
@@ -89,6 +92,27 @@ class BeitRelativePositionBias(nn.Module):
         bias[:, 0, 1:], bias[:, 1:, 0], bias[:, 0, 0] = table[-3, :, None], table[-2, :, None], table[-1]
         bias[:, 1:, 1:] = spread.reshape(heads, n, n)
         return bias[None]
+
+
+def plain_bias(table: Tensor, plane: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The same bias by indices, which exported files know for grids whose size is left open.
+
+    Args:
+        table: (…+ 3, heads), of which the last three rows are read.
+        plane: (heads, 2 h - 1, 2 w - 1), the biases of all offsets.
+        grid: h, w.
+
+    Returns:
+        (heads, 1 + n, 1 + n): query, key.
+    """
+    h, w = grid
+    rows, columns = torch.arange(h, device=plane.device), torch.arange(w, device=plane.device)
+    spread = plane[:, rows[:, None] - rows + h - 1]  # (heads, h, h, 2 w - 1)
+    spread = spread[..., columns[:, None] - columns + w - 1].transpose(2, 3)  # (heads, h, w, h, w)
+    spread = spread.reshape(-1, h * w, h * w)
+    to_patch, to_class, itself = table[-3:, :, None, None]
+    first = torch.cat([itself, to_patch.expand(-1, 1, h * w)], dim=2)  # (heads, 1, 1 + n)
+    return torch.cat([first, torch.cat([to_class.expand(-1, h * w, 1), spread], dim=2)], dim=1)
 
 
 class BeitSelfAttention(ViTSelfAttention):

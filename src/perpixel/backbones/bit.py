@@ -41,7 +41,8 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
         >>> same_padding(8, kernel=7, stride=2), same_padding(9, kernel=7, stride=2)
         ((2, 3), (3, 3))
     """
-    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    # The last step has what is left over of the size, or a whole stride.
+    total = max(dilation * (kernel - 1) + 1 - (size % stride or stride), 0)
     return total // 2, total - total // 2
 
 

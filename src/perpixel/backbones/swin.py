@@ -20,6 +20,7 @@ from perpixel.backbones.swin_embeddings import SwinEmbeddings
 from perpixel.errors import ConfigError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
+from perpixel.layers.exporting import is_recorded
 from perpixel.layers.transformer import Dense, softmax_attention, split_heads
 from perpixel.layers.windows import (
     relative_position_bias,
@@ -147,7 +148,7 @@ class SwinLayer(nn.Module):
         """Map (b, h, w, c) to the same shape, with the weights (b · windows, heads, n, n) if asked for."""
         x, weights = self._mix(tokens, windows, output_attentions)
         tokens = tokens + drop_path(x, self.drop_rate, self.training)
-        if torch.is_grad_enabled() or self.training:
+        if torch.is_grad_enabled() or self.training or is_recorded():
             return tokens + drop_path(self._mlp(tokens), self.drop_rate, self.training), weights
         # In bands and in place: inside, the tokens are four times as wide.
         for band in torch.split(tokens, max(1, MLP_TOKENS // (len(tokens) * tokens.shape[2])), dim=1):

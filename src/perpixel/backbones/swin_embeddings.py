@@ -68,7 +68,7 @@ class SwinEmbeddings(nn.Module):
 
     def _positions(self, learned: Tensor, tokens: Tensor, resample: bool) -> Tensor:
         rows, columns = tokens.shape[1:3]
-        if (rows, columns) != self.grid and not resample:
+        if not resample and (rows, columns) != self.grid:
             raise InputError(
                 f"pixel_values has {columns}×{rows} patches (width×height) but the position embeddings "
                 f"{self.grid[1]}×{self.grid[0]}: resize the image or pass interpolate_pos_encoding=True"

@@ -62,7 +62,7 @@ class ViTEmbeddings(nn.Module):
         """Return the tokens (b, 1 + h·w, hidden) and their grid (h, w)."""
         plane = self.patch_embeddings(pixel_values)  # (b, hidden, h, w)
         rows, columns = plane.shape[2:]
-        if (rows, columns) != self.grid and not interpolate_pos_encoding:
+        if not interpolate_pos_encoding and (rows, columns) != self.grid:
             raise InputError(
                 f"pixel_values has {columns}×{rows} patches (width×height) but the position embeddings "
                 f"{self.grid[1]}×{self.grid[0]}: resize the image or pass interpolate_pos_encoding=True"

@@ -20,6 +20,7 @@ from perpixel.errors import ConfigError, InputError
 from perpixel.layers.activation import activation
 from perpixel.layers.attention import attention_weights, attention_with_positions
 from perpixel.layers.drop_path import drop_path
+from perpixel.layers.exporting import is_open, is_recorded
 from perpixel.layers.windows import window_partition, window_unpartition
 from perpixel.models.base import Model
 from perpixel.models.fields import pair
@@ -79,7 +80,7 @@ class VitDetEmbeddings(nn.Module):
         side = round(grid.shape[1] ** 0.5)
         if side * side != grid.shape[1]:
             raise ConfigError(f"{grid.shape[1]} absolute positions are no square: pretrain_image_size must be square")
-        if (side, side) == (height, width):
+        if not is_open(height, width) and (side, side) == (height, width):
             return grid.reshape(1, height, width, -1)
         square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, c, side, side)
         resized = functional.interpolate(square, size=(height, width), mode="bicubic", align_corners=False)
@@ -202,7 +203,7 @@ class VitDetLayer(nn.Module):
         if self.window_size:
             x = window_unpartition(x, h, w)
         tokens = tokens + drop_path(x, self.drop_rate, self.training)
-        if torch.is_grad_enabled() or self.training:
+        if torch.is_grad_enabled() or self.training or is_recorded():
             tokens = tokens + drop_path(self.mlp(self.norm2(tokens)), self.drop_rate, self.training)
         else:
             # In bands and in place: the MLP is four times as wide as the tokens.

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from perpixel.layers.exporting import is_open, is_recorded
+
 # Up to this many tokens the biased scores of all heads together are small, and one fused call is fastest.
 SHORT_SEQUENCE = 512
 # Scores of one block of queries against all keys: 4 MB of float32 stays near the core's cache.
@@ -74,6 +76,34 @@ def _bias(query: Tensor, rows: Tensor, columns: Tensor, top: int = 0, left: int 
     return scores.flatten(-2).flatten(2, 3)  # (b, heads, r·c, h·w)
 
 
+def plain_bias(query: Tensor, table_h: Tensor, table_w: Tensor) -> Tensor:
+    """What decomposed relative positions add to the scores, by operators that every exported format has.
+
+    Args:
+        query: (b, heads, h, w, d), unscaled; the sizes of the grid may be left open.
+        table_h: (2 L - 1, d) row vectors.
+        table_w: (2 L - 1, d) column vectors.
+
+    Returns:
+        (b, heads, h·w, h·w).
+    """
+    b, heads, h, w, d = query.shape
+    rows, columns = _pair_vectors(table_h, h), _pair_vectors(table_w, w)  # (h, h, d) and (w, w, d)
+    by_row = query.reshape(b * heads, h, w, d).transpose(0, 1).reshape(h, b * heads * w, d)
+    by_row = (by_row @ rows.transpose(1, 2)).reshape(h, b * heads, w, h).transpose(0, 1)  # (b·heads, h, w, h)
+    by_column = query.reshape(b * heads * h, w, d).transpose(0, 1) @ columns.transpose(1, 2)  # (w, b·heads·h, w)
+    by_column = by_column.transpose(0, 1).reshape(b * heads, h, w, w)
+    return (by_row[..., None] + by_column[..., None, :]).reshape(b, heads, h * w, h * w)
+
+
+def _pair_vectors(table: Tensor, size: int) -> Tensor:
+    """The vector of every two rows (or columns), (size, size, d): query, key."""
+    if is_open(size) or table.shape[0] != 2 * size - 1:
+        table = functional.interpolate(table.T[None], size=2 * size - 1, mode="linear")[0].T  # (2 size - 1, d)
+    places = torch.arange(size, device=table.device)
+    return table[places[:, None] - places + size - 1]
+
+
 def attention_with_positions(
     query: Tensor,
     key: Tensor,
@@ -103,6 +133,9 @@ def attention_with_positions(
     if table_h is None or table_w is None:
         return functional.scaled_dot_product_attention(query, key, value)
     b, heads, n, d = query.shape
+    if is_recorded() and span is None:
+        bias = plain_bias(query.reshape(b, heads, height, width, d), table_h, table_w)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     whole = (height, width) if span is None else span
     rows, columns = distance_vectors(table_h, height, whole[0]), distance_vectors(table_w, width, whole[1])
     grid = query.reshape(b, heads, height, width, d)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from perpixel.errors import ConfigError, InputError
+from perpixel.layers.exporting import is_open
 
 # Queries that are sampled at once: the indices and weights of their corners then stay in the core's cache.
 QUERY_BLOCK = 1024
@@ -181,6 +182,14 @@ def _corner_rows(table: ValueTable, low: Tensor, points: int) -> Tensor:
     return (rows[:, :, None] + corners).flatten(2)
 
 
+def _extents(shapes: Shapes, like: Tensor) -> Tensor:
+    """Width and height of every level, (levels, 2)."""
+    sides = [side for h, w in shapes for side in (w, h)]
+    if is_open(*sides):
+        return torch.stack([like.new_full((), side) for side in sides]).view(-1, 2)
+    return like.new_tensor(sides).view(-1, 2)
+
+
 def _integers(numbers: list[int], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int32, device=like.device)
 
@@ -258,7 +267,7 @@ class MultiScaleDeformableAttention(nn.Module):
         each = (*queries.shape[:-1], self.heads)
         slots = self.levels * self.points
         # Levels, points, x and y as one dimension: operations over a last dimension of two are slow.
-        sizes = reference_points.new_tensor([(w, h) for h, w in shapes]).repeat_interleave(self.points, 0).flatten()
+        sizes = _extents(shapes, reference_points).repeat_interleave(self.points, 0).flatten()
         offsets = self.sampling_offsets(queries).to(dtype).view(*each, -1) / sizes  # (…, q, heads, slots·2)
         locations = offsets + reference_points.repeat(1, slots)[:, None]
         scores = self.attention_weights(queries).to(dtype).view(*each, slots)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from perpixel.layers.exporting import is_open
+
 # Keeps the division of an empty row or column finite.
 EPSILON = 1e-6
 
@@ -96,7 +98,7 @@ def resample_positions(
         >>> resample_positions(torch.zeros(1, 5, 8), (2, 2), (3, 4)).shape
         torch.Size([1, 13, 8])
     """
-    if size == grid:
+    if not is_open(*size) and size == grid:
         return learned
     rest = learned[:, first:].transpose(1, 2).reshape(1, -1, *grid)  # (1, c, h, w)
     # In half precision the weights of the resampling would be too coarse.

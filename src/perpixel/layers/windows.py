@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from perpixel.layers.exporting import is_open
+
 # Added to the score of two tokens that only the cyclic shift has brought into one window.
 APART = -100.0
 
@@ -25,9 +27,10 @@ def window_partition(tokens: Tensor, size: int) -> Tensor:
         (b · windows, size, size, c), windows in row-major order.
     """
     b, h, w, c = tokens.shape
-    if h % size or w % size:
-        tokens = functional.pad(tokens, (0, 0, 0, -w % size, 0, -h % size))
-    rows, columns = tokens.shape[1] // size, tokens.shape[2] // size
+    rows, columns = (h + size - 1) // size, (w + size - 1) // size
+    # With sizes that are left open nothing may depend on whether there is something to fill up.
+    if is_open(h, w) or h % size or w % size:
+        tokens = functional.pad(tokens, (0, 0, 0, columns * size - w, 0, rows * size - h))
     tokens = tokens.reshape(b, rows, size, columns, size, c).transpose(2, 3)  # (b, rows, columns, size, size, c)
     return tokens.reshape(-1, size, size, c)
 
@@ -35,7 +38,7 @@ def window_partition(tokens: Tensor, size: int) -> Tensor:
 def window_unpartition(windows: Tensor, height: int, width: int) -> Tensor:
     """Undo `window_partition`: (b · windows, size, size, c) → (b, height, width, c)."""
     _, size, _, c = windows.shape
-    rows, columns = -(-height // size), -(-width // size)
+    rows, columns = (height + size - 1) // size, (width + size - 1) // size
     grid = windows.reshape(-1, rows, columns, size, size, c).transpose(2, 3)  # (b, rows, size, columns, size, c)
     return grid.reshape(-1, rows * size, columns * size, c)[:, :height, :width]
 

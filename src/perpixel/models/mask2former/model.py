@@ -19,7 +19,7 @@ from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.mask2former.config import Mask2FormerConfig
 from perpixel.models.mask2former.loss import Mask2FormerLoss
-from perpixel.models.mask2former.padding import covered, groups_of, image_sizes, join
+from perpixel.models.mask2former.padding import Group, covered, groups_of, image_sizes, join
 from perpixel.models.mask2former.pixel_decoder import Mask2FormerPixelDecoder
 from perpixel.models.mask2former.transformer_decoder import Mask2FormerTransformerModule
 from perpixel.models.outputs import Mask2FormerForUniversalSegmentationOutput, Mask2FormerModelOutput
@@ -125,7 +125,7 @@ class Mask2FormerModel(Mask2FormerPreTrainedModel):
         sizes = None if pixel_mask is None else image_sizes(pixel_values, pixel_mask)
         whole = self.training if whole_canvas is None else whole_canvas
         if sizes is None or whole:
-            groups = groups_of([(height, width)] * len(pixel_values), height, width)
+            groups = [Group(list(range(len(pixel_values))), height, width)]
         else:
             # A processor gains nothing from a batch, and alone an image gives the same numbers to the last bit.
             groups = groups_of(sizes, height, width, one_by_one=pixel_values.device.type == "cpu")

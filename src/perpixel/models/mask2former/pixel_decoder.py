@@ -227,7 +227,7 @@ class Mask2FormerPixelDecoder(nn.Module):
         if len(features) != len(self.feature_channels):
             raise InputError(f"{len(features)} feature maps were given but {len(self.feature_channels)} are needed")
         coarse = list(reversed(features[-LEVELS:]))
-        shapes = [(int(x.shape[-2]), int(x.shape[-1])) for x in coarse]
+        shapes = [(x.shape[-2], x.shape[-1]) for x in coarse]
         tokens, hidden_states, attentions = self.encoder(
             self._tokens(coarse), self._positions(shapes, coarse[0]), shapes, output_attentions, output_hidden_states
         )

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from perpixel.backbones.vitdet import Region, VitDetConfig
 from perpixel.errors import ConfigError, InputError
+from perpixel.layers.exporting import is_recorded
 from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
@@ -282,7 +283,7 @@ class VitMatteForImageMatting(Model):
             pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True, **place
         )
         features = outputs.feature_maps[-1]  # (b, c, H / 16, W / 16)
-        if torch.is_grad_enabled() or self.training:
+        if torch.is_grad_enabled() or self.training or is_recorded():
             alphas = self.decoder(features, pixel_values)
         else:
             alphas = decode(self.decoder, features, pixel_values, needed, area)
