@@ -82,6 +82,23 @@ def test_targets(tmp_path):
         started("vitmatte", tmp_path / "b", lora={**LORA, "targets": ["qvk"]}).model()
 
 
+def test_saving_asks_no_network(tmp_path, monkeypatch):
+    import socket
+
+    from peft.utils import other
+
+    def refused(*arguments, **options):
+        raise AssertionError("the network was asked")
+
+    task = started("vitmatte", tmp_path)
+    model = task.model()
+    model.peft_config["default"].base_model_name_or_path = "somebody/something"
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr(other, "check_file_exists_on_hf_hub", refused)
+    task.save(model, tmp_path / "saved")
+    assert (tmp_path / "saved" / "adapter" / "adapter_config.json").is_file()
+
+
 def test_through_the_loop(tmp_path):
     task = started("dpt-relative", tmp_path)
     best = train(task.recipe)

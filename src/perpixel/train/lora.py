@@ -96,7 +96,8 @@ def save_with_adapters(model: nn.Module, folder: Path) -> None:
     if not isinstance(model, PeftModel):
         raise ConfigError(f"{type(model).__name__} is no model of perpixel's: unwrap it before it is saved")
     wrapped: Any = copy.deepcopy(model)
-    wrapped.save_pretrained(folder / ADAPTER)
+    # There are no embeddings of words to save, for which peft would look at the base model on the Hub.
+    wrapped.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
     merged = wrapped.merge_and_unload()
     assert isinstance(merged, Model)
     merged.save_pretrained(folder)
