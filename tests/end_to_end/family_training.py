@@ -14,6 +14,7 @@ if __name__ == "__main__":
         shard()
     folder, *names = sys.argv[1:]
     for name in names:
-        print(name, file=sys.stderr)
-        loop.train(small_recipe(name, Path(folder) / name, average=0.9))
+        family, _, lora = name.partition("+")
+        changes = {"lora": {"rank": 2}, "gradient_checkpointing": True} if lora else {}
+        loop.train(small_recipe(family, Path(folder) / name, average=0.9, **changes))
     leave()

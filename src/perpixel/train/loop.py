@@ -274,6 +274,8 @@ class _Run:
         spare = batches[: math.ceil(len(batches) / processes) - len(own)]
         for buffer in self.plain_model.buffers() if processes > 1 else ():
             torch.distributed.broadcast(buffer, 0)  # batch norms saw other samples in each process
+        if self.accelerator.is_fsdp2:
+            self.model.unshard()  # a task may call what a wrapper such as LoRA's holds, past the wrapper
         meter: Meter = self.task.meter()
         for place, batch in enumerate(self._loader(self.validation, own + spare)):
             # Where the model is sharded, all processes must run it equally often: the last time may be for nothing.
