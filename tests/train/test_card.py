@@ -48,6 +48,8 @@ def test_it_names_the_start_and_its_licence():
     assert "base_model: facebook/mask2former-swin-tiny-coco-panoptic" in head
     assert "license: cc-by-nc-4.0" in head
     assert "under CC-BY-NC-4.0" in text
+    _, text = card(start="vitmatte-nano")  # no name on the Hub
+    assert "base_model" not in text and "license: apache-2.0" in text
     _, text = card(start="somebody/something")
     assert "`somebody/something`, whose licence is not known here" in text
 

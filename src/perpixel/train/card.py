@@ -33,7 +33,7 @@ def model_card(recipe: Recipe, position: Position, headline: str, machine: str, 
     does, tag, call = _DOES[recipe.task]
     licence = start_licence(recipe.start)
     head = ["---", "library_name: perpixel", f"pipeline_tag: {tag}"]
-    if recipe.start is not None and not Path(recipe.start).exists():
+    if recipe.start is not None and "/" in recipe.start and not Path(recipe.start).exists():
         head.append(f"base_model: {recipe.start}")
     if licence:
         head.append(f"license: {licence.lower()}")
