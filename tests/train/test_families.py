@@ -157,6 +157,7 @@ def test_cutouts_come_over_other_backgrounds_each_time(tmp_path):
     [
         ("vitmatte", {"augment": {}}, r"no augment\.crop.*such as \[768, 768\]"),
         ("vitmatte", {"augment": {"crop": [60, 64]}}, r"multiples of 32, such as \[64, 64\]"),
+        ("vitmatte", {"processor": {"size": 64}}, "prepared in one way, leave it out"),
         ("dpt-relative", {"augment": {"crop": [64, 65]}}, r"multiples of 16, such as \[64, 64\]"),
         ("vitmatte", {"loss": {"lapalcian": 1.0}}, "no term 'lapalcian': did you mean 'laplacian'"),
         ("mask2former-semantic", {"loss": {"maks": 1.0}}, "no term 'maks': did you mean 'mask'"),
@@ -245,6 +246,9 @@ def test_composites_are_drawn_as_before_and_measured_crop_by_crop(tmp_path):
     unknown = (255 * batch["pixel_values"][:, 3:4]).round() == 128
     apart = ((alphas - batch["labels"]).abs() * unknown).sum((1, 2, 3)) / 1000
     assert meter.compute()["sad"] == pytest.approx(float(apart.mean()), rel=1e-4)
+    others = {"layout": "matte-folder", "root": str(tmp_path / "data"), "split": "all"}
+    recipe = small_recipe("vitmatte", tmp_path, data={"layout": "composites", "options": options}, validation=others)
+    assert [sample.name for sample in training_task(recipe).validation_data()] == [str(number) for number in range(6)]
     with pytest.raises(ConfigError, match="no option 'background': did you mean 'backgrounds'"):
         changed = {"layout": "composites", "options": {"background": "photos"}}
         training_task(small_recipe("vitmatte", tmp_path, data=changed))

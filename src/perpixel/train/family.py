@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from perpixel.data.layouts import open_dataset
-from perpixel.data.samples import LabelledImages, Sample
+from perpixel.data.samples import LabelKind, LabelledImages, Sample
 from perpixel.data.stream import SampleStream, holdout
 from perpixel.errors import ConfigError
 from perpixel.metrics.meter import Meter
@@ -23,7 +23,7 @@ from perpixel.models.base import Model
 from perpixel.models.fields import nearest
 from perpixel.models.processing import ImageProcessor
 from perpixel.train.lora import add_lora, base_model, save_with_adapters
-from perpixel.train.recipe import Recipe
+from perpixel.train.recipe import DataRecipe, Recipe
 from perpixel.train.start import Start, backbone_name
 
 SampleType = TypeVar("SampleType", bound=Sample)
@@ -135,12 +135,10 @@ class FamilyTask(ABC, Generic[SampleType]):
     def parts(self) -> tuple[LabelledImages[SampleType], LabelledImages[SampleType]]:
         """The images to train on, and those held out."""
         recipe = self.recipe
-        given = recipe.data
-        data = open_dataset(given.layout, given.root, split=given.split, kind=recipe.task, **given.options)
+        data = opened(recipe.data, recipe.task)
         if recipe.validation is None:
             return holdout(data, recipe.holdout, part="train"), holdout(data, recipe.holdout, part="validation")
-        other = recipe.validation
-        held = open_dataset(other.layout, other.root, split=other.split, kind=recipe.task, **other.options)
+        held = opened(recipe.validation, recipe.task)
         if held.categories != data.categories:
             raise ConfigError(
                 f"the classes of validation ({_names(held)}) are not those of data ({_names(data)}): "
@@ -190,6 +188,11 @@ class FamilyTask(ABC, Generic[SampleType]):
             if name not in defaults:
                 raise ConfigError(f"the recipe's loss has no term {name!r}{nearest(name, defaults)}")
         return defaults | self.recipe.loss
+
+
+def opened(data: DataRecipe, kind: LabelKind) -> LabelledImages[Any]:
+    """Open the labelled images that a recipe names; errors as in `open_dataset`."""
+    return open_dataset(data.layout, data.root, split=data.split, kind=kind, **data.options)
 
 
 def layer_number(name: str, backbone: str, last: int) -> int | None:

@@ -34,7 +34,7 @@ from perpixel.models.vitmatte.model import VitMatteForImageMatting
 from perpixel.models.vitmatte.processor import DEFAULT_DIVISOR, VitMatteImageProcessor
 from perpixel.ops.trimap import trimap_from_alpha
 from perpixel.tasks.matting import estimate_alpha
-from perpixel.train.family import FamilyTask, hold_still, plain_model
+from perpixel.train.family import FamilyTask, HeldOut, hold_still, opened, plain_model
 from perpixel.train.recipe import Recipe
 from perpixel.train.start import Start, plan_start
 
@@ -57,9 +57,9 @@ class MattingTask(FamilyTask[MattingSample]):
     """ViTMatte in the training loop.
 
     The layout "composites" draws its samples, with the options `backgrounds`, `foregrounds`, `include` and `size` of
-    `CompositeDataset`, of which a part of the pictures is held out. All other layouts are read: training crops lie
-    around unknown pixels, their trimaps are drawn anew each time, and subjects whose own colours are known are laid
-    over random pictures of the option `backgrounds`.
+    `CompositeDataset`; a part of the pictures is held out unless the recipe names other `validation`. All other layouts
+    are read: training crops lie around unknown pixels, their trimaps are drawn anew each time, and subjects whose own
+    colours are known are laid over random pictures of the option `backgrounds`.
 
     Args:
         recipe: the run's recipe.
@@ -70,6 +70,10 @@ class MattingTask(FamilyTask[MattingSample]):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
+        if recipe.processor:
+            raise ConfigError(
+                f"processor is {recipe.processor}: images for matting are prepared in one way, leave it out"
+            )
         self.terms = self.weights(TERMS)
         self.drawn = recipe.data.layout == DRAWN
         if self.drawn:
@@ -108,6 +112,8 @@ class MattingTask(FamilyTask[MattingSample]):
 
     def validation_data(self) -> Dataset[Any]:
         """The held-out samples."""
+        if self.drawn and self.recipe.validation is not None:
+            return HeldOut(opened(self.recipe.validation, "matting"))
         if self.drawn:
             return self._drawn("validation", self.recipe.validation_samples or DRAWN_SAMPLES)
         return super().validation_data()
