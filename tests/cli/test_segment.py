@@ -21,9 +21,9 @@ def folder(tmp_path, monkeypatch):
     segmenter, network = painted_segmenter(), tiny_model()
     load = segmentation.load_segmenter
     monkeypatch.setattr(
-        segmentation, "load_segmenter", lambda model, device=None: load(segmenter if isinstance(model, str) else model)
+        segmentation, "load_segmenter", lambda model, *_: load(segmenter if isinstance(model, str) else model)
     )
-    monkeypatch.setattr(matting, "load_matting_model", lambda model=None, device=None: network)
+    monkeypatch.setattr(matting, "load_matting_model", lambda model=None, device=None, dtype=None: network)
     Path("in").mkdir()
     for name in ("a", "b"):
         Image.fromarray(scene()).save(f"in/{name}.png")

@@ -40,6 +40,10 @@ Detail = Annotated[
     typer.Option(help="tiled goes over large pictures piece by piece: finer edges, more time."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps …; the CPU when not given.", show_default=False)]
+Dtype = Annotated[
+    Literal["float32", "bf16", "fp16"] | None,
+    typer.Option(help="bf16 is faster where the processor has it; fp16 is for GPUs.", show_default="float32"),
+]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)
 ]

@@ -68,6 +68,7 @@ def depth(
     json: given.Json = False,
     model: given.DepthModel = None,
     device: given.Device = None,
+    dtype: given.Dtype = None,
     max_memory: given.MaxMemory = None,
 ) -> int:
     """Estimate depth: how far away each pixel of photographs is.
@@ -97,7 +98,7 @@ def depth(
         from perpixel.ops.tiling import memory_bytes
 
         memory_bytes(max_memory)
-    estimator = load_depth_model(model, device, kind=kind)
+    estimator = load_depth_model(model, device, dtype, kind=kind)
     paths = [source.path for source in sources]
     files = dict(zip(paths, targets, strict=True))
 

@@ -69,6 +69,7 @@ def evaluate(
         typer.Option(min=1, help="Only the first images.", rich_help_panel=_OF_A_MODEL, show_default=False),
     ] = None,
     device: given.Device = None,
+    dtype: given.Dtype = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -220,7 +221,7 @@ def evaluate(
         {"--trimaps": trimaps, "--images": images, "--scale": scale, "--truth-scale": truth_scale,
          "--inverse": inverse or None, "--num-labels": num_labels}
         if model
-        else {"--split": split, "--option": option, "--limit": limit, "--device": device}
+        else {"--split": split, "--option": option, "--limit": limit, "--device": device, "--dtype": dtype}
     )  # fmt: skip
     wrong = [name for name, value in others.items() if value]
     if wrong:
@@ -257,6 +258,7 @@ def evaluate(
                 task=task,
                 limit=limit,
                 device=device,
+                dtype=dtype,
                 options=options,
                 rules=rules,
                 worst=worst if report else 0,

@@ -22,6 +22,7 @@ def matte(
     json: given.Json = False,
     model: given.Model = None,
     device: given.Device = None,
+    dtype: given.Dtype = None,
     max_memory: given.MaxMemory = None,
     refine: given.Refine = None,
 ) -> int:
@@ -37,7 +38,7 @@ def matte(
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
 
-    network = load_matting_model(model, device)
+    network = load_matting_model(model, device, dtype)
 
     def work(image: Path, target: Path) -> Done:
         hint = hint_for(image, trimap, "trimap")

@@ -43,6 +43,7 @@ def segment(
     json: given.Json = False,
     model: given.SegmentationModel = None,
     device: given.Device = None,
+    dtype: given.Dtype = None,
 ) -> int:
     """Find what is in photographs, with a mask and a name for each thing.
 
@@ -64,7 +65,7 @@ def segment(
     from perpixel.tasks.segmentation import labels_meant, load_segmenter
     from perpixel.tasks.things import known_things
 
-    segmenter = load_segmenter(model, device)
+    segmenter = load_segmenter(model, device, dtype)
     segmenter.kind(kind)  # before the work
     labels = labels_meant(label, segmenter.labels) if label else None
     numbers = {path: number for number, path in enumerate(paths, 1)}

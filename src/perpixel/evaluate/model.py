@@ -19,6 +19,8 @@ from perpixel.evaluate.tally import Case, Progress, measure, this_share
 if TYPE_CHECKING:
     import torch
 
+    from perpixel.tasks.precision import Precision
+
 __all__ = ["evaluate"]
 
 # These have labels for a test split, on which papers report; of the others only the validation split's are public.
@@ -34,6 +36,7 @@ def evaluate(
     task: LabelKind | None = None,
     limit: int | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
     options: Mapping[str, Any] | None = None,
     rules: Rules | Mapping[str, Any] | None = None,
     worst: int = 12,
@@ -53,6 +56,7 @@ def evaluate(
         task: what is measured, where the data set is labelled with more than one thing; its own by default.
         limit: only the first images; all by default.
         device: where to compute; the CPU if not given, or each process's own accelerator where there are several.
+        dtype: "bf16" or "fp16" measures the model in half precision, as the tasks take it.
         options: further options of the layout's reader.
         rules: the protocol, as `perpixel.evaluate.rules.Rules` or a dict of its fields such as {"crop": "garg"};
             that of the papers by default.
@@ -79,7 +83,7 @@ def evaluate(
     rules = Rules.of(rules)
     judge = judge_for(data.kind, rules, data.categories)
     share = this_share()
-    predictor = predictor_for(data.kind, model, data.categories, rules, device or share.device)
+    predictor = predictor_for(data.kind, model, data.categories, rules, device or share.device, dtype)
     names = data.names
     mine = share.of(len(data) if limit is None else min(limit, len(data)))
 
@@ -98,6 +102,7 @@ def evaluate(
         "split": split,
         "options": dict(options or {}),
         "limit": limit,
+        "dtype": None if dtype is None else str(dtype),
         **rules.given(),
         **predictor.settings,
     }

@@ -42,6 +42,8 @@ class Model(nn.Module, Uploadable):
     # Patterns of keys that a checkpoint may have too many (another task's head) or too few (a pooler).
     _keys_to_ignore_on_load_unexpected: ClassVar[tuple[str, ...]] = ()
     _keys_to_ignore_on_load_missing: ClassVar[tuple[str, ...]] = ()
+    # What `perpixel.models.precision` lets the matrix products of an inference copy run in; None is the weights' own.
+    compute_dtype: torch.dtype | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -68,6 +70,13 @@ class Model(nn.Module, Uploadable):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`, in the precision that the model computes in."""
+        if self.compute_dtype is None:
+            return super().__call__(*args, **kwargs)
+        with torch.autocast(self.device.type, self.compute_dtype):
+            return super().__call__(*args, **kwargs)
+
     @property
     def device(self) -> torch.device:
         """The device of the first parameter."""
@@ -75,7 +84,9 @@ class Model(nn.Module, Uploadable):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the first floating-point parameter."""
+        """The type of the first floating-point parameter; of inputs and outputs where it computes in another."""
+        if self.compute_dtype is not None:
+            return torch.float32
         return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:

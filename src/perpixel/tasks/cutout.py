@@ -15,6 +15,7 @@ from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.trimap import trimap_from_mask
 from perpixel.results import Matte
 from perpixel.tasks.matting import matte
+from perpixel.tasks.precision import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ def cutout(
     segmentation_model: str | os.PathLike[str] | Network | Segmenter | None = None,
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
     max_memory: int | str | None = None,
     refine: Literal["closed-form"] | None = None,
 ) -> Matte:
@@ -60,6 +62,7 @@ def cutout(
         segmentation_model: what finds the label, as `model` in `perpixel.segment`.
         model: as in `perpixel.matte`.
         device: as in `perpixel.matte`.
+        dtype: as in `perpixel.matte`, for both models.
         max_memory: as in `perpixel.matte`.
         refine: as in `perpixel.matte`.
 
@@ -101,10 +104,10 @@ def cutout(
     if index is not None and label is None:
         raise InputError(f"index={index} is given without a label: add label=, such as label='person'")
     if label is not None or subject is not None:
-        trimap = _segmented(photo, label, index, subject, segmentation_model, device)
+        trimap = _segmented(photo, label, index, subject, segmentation_model, device, dtype)
     elif trimap is None:
         trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
-    return matte(photo, trimap, model=model, device=device, max_memory=max_memory, refine=refine)
+    return matte(photo, trimap, model=model, device=device, dtype=dtype, max_memory=max_memory, refine=refine)
 
 
 def _segmented(
@@ -114,13 +117,14 @@ def _segmented(
     subject: str | None,
     model: str | os.PathLike[str] | Network | Segmenter | None,
     device: str | torch.device | None,
+    dtype: Precision | torch.dtype | None,
 ) -> NDArray[np.uint8]:
     from perpixel.tasks.segmentation import labels_meant, load_segmenter, segment
     from perpixel.tasks.subject import choose, trimap_of
 
     if subject not in (None, "largest"):
         raise InputError(f"subject={subject!r} is not known: use 'largest', or label= for the name of the subject")
-    segmenter = load_segmenter(model, device)
+    segmenter = load_segmenter(model, device, dtype)
     names = None if label is None else labels_meant(label, segmenter.labels)  # before the work
     found = segment(photo, model=segmenter, kind=segmenter.kinds[0])
     return trimap_of(found, choose(found, names, index, label))

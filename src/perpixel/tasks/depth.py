@@ -17,7 +17,7 @@ from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
 from perpixel.results.depth import DepthMap
 from perpixel.tasks.dense import dense_processor, family_of
 from perpixel.tasks.depth_memory import result_memory, working_memory
-from perpixel.tasks.matting import check_device
+from perpixel.tasks.precision import Precision, check_device, ready
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +73,7 @@ def depth(
     *,
     model: str | os.PathLike[str] | Network | DepthEstimator | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
     max_memory: int | str | None = None,
     detail: Detail = "whole",
     size: int | None = None,
@@ -85,6 +86,8 @@ def depth(
         model: a Hub id or a folder of a DPT or a Depth Anything, or a loaded one; `load_depth_model` loads a model
             once for many images. If not given, Depth Anything V2 of the smallest size, from the Hub.
         device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
+        dtype: "bf16" computes in half precision, which is faster on processors and GPUs that have it, with somewhat
+            other numbers; "fp16" is for GPUs. Full precision if not given, or a loaded model's own.
         max_memory: the most working memory, beside weights and image, that it may take, such as "4GB". It is checked
             before the work; a smaller input would change the result, so it is never taken by itself.
         detail: "whole" gives the image to the model at once, at the size that it was trained for. "tiled" then goes
@@ -113,7 +116,7 @@ def depth(
         raise InputError(f"size is {size!r}: give the side that the model sees, in whole pixels, such as 518")
     limit = None if max_memory is None else memory_bytes(max_memory)
     photo = image if isinstance(image, Photo) else read_photo(image)
-    estimator = load_depth_model(model, device, kind=kind)
+    estimator = load_depth_model(model, device, dtype, kind=kind)
     values = estimate_depth(estimator, photo.pixels, detail=detail, size=size, limit=limit)
     return DepthMap(values, kind=estimator.output_kind, image=photo.pixels, icc_profile=photo.icc_profile)
 
@@ -121,6 +124,7 @@ def depth(
 def load_depth_model(
     model: str | os.PathLike[str] | Network | DepthEstimator | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
     *,
     kind: Kind | None = None,
 ) -> DepthEstimator:
@@ -132,6 +136,7 @@ def load_depth_model(
     Args:
         model: as in `depth`.
         device: as in `depth`.
+        dtype: as in `depth`.
         kind: as in `depth`.
 
     Returns:
@@ -147,15 +152,15 @@ def load_depth_model(
         raise InputError(f"kind={kind!r} is no kind of depth: use one of {', '.join(KINDS)}")
     check_device(device)
     if isinstance(model, DepthEstimator):
-        network, processor, kind = model.network.eval(), model.processor, kind or model.kind
+        network, processor, kind = model.network, model.processor, kind or model.kind
     elif model is None or isinstance(model, (str, os.PathLike)):
         source = DEFAULT_MODEL if model is None else model
         network = _load(source)
         processor = dense_processor(source, network.config)
         kind = kind or ("metric" if _METRIC_NAMES.fullmatch(Path(source).name) else None)
     else:
-        network, processor = model.eval(), dense_processor(None, model.config)
-    return DepthEstimator(network if device is None else network.to(device), processor, kind)
+        network, processor = model, dense_processor(None, model.config)
+    return DepthEstimator(ready(network, device, dtype), processor, kind)
 
 
 def _load(source: str | os.PathLike[str]) -> Network:

@@ -14,6 +14,7 @@ from perpixel.ops.refine import refine_closed_form
 from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
 from perpixel.results import Matte
+from perpixel.tasks.precision import Precision, check_device, ready
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ def matte(
     *,
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
     max_memory: int | str | None = None,
     refine: Literal["closed-form"] | None = None,
 ) -> Matte:
@@ -45,6 +47,8 @@ def matte(
         model: an embedded name, a Hub id, a folder, or a loaded model (which saves loading it again); the embedded
             `vitmatte-nano` if not given.
         device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
+        dtype: "bf16" computes in half precision, which is faster on processors and GPUs that have it, with somewhat
+            other numbers; "fp16" is for GPUs. Full precision if not given, or a loaded model's own.
         max_memory: the most working memory, beside weights and image, that the model may take, such as "4GB". The
             decoder then goes over the unknown pixels in overlapping areas of a size that fits, which gives the same
             numbers. Only where the backbone itself has no room for the whole image, the image is cut into overlapping
@@ -75,7 +79,7 @@ def matte(
     alpha: NDArray[np.float32] = np.divide(known, 255, dtype=np.float32)
     unknown = known == UNKNOWN
     if unknown.any():
-        network = load_matting_model(model, device)
+        network = load_matting_model(model, device, dtype)
         estimate = estimate_alpha(network, photo.pixels, known, limit)
         alpha[unknown] = estimate[unknown]
         if refine is not None:
@@ -86,12 +90,14 @@ def matte(
 def load_matting_model(
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
 ) -> VitMatteForImageMatting:
     """The model that a task is to use: loaded by its name, or as given.
 
     Args:
         model: as in `matte`.
         device: as in `matte`.
+        dtype: as in `matte`.
 
     Returns:
         The model in eval mode on its device.
@@ -99,27 +105,9 @@ def load_matting_model(
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
     check_device(device)
-    if isinstance(model, VitMatteForImageMatting):
-        network = model.eval()
-    else:
-        network = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
-    return network if device is None else network.to(device)
-
-
-def check_device(device: str | torch.device | None) -> None:
-    """Refuse a device that is not here, before anything is loaded for it.
-
-    Raises:
-        InputError: there is none of this name.
-    """
-    import torch
-
-    if device is None:
-        return
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it") from None
+    if not isinstance(model, VitMatteForImageMatting):
+        model = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
+    return ready(model, device, dtype)
 
 
 def estimate_alpha(

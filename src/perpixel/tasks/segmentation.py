@@ -13,6 +13,7 @@ from perpixel.results import Segments
 from perpixel.results.labels import near_labels, same_label
 from perpixel.results.segments import KINDS, Kind
 from perpixel.tasks.dense import dense_processor, family_of
+from perpixel.tasks.precision import Precision, check_device, ready
 from perpixel.tasks.things import known_things
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def segment(
     things: Iterable[int] | None = None,
     size: int | Mapping[str, int] | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
 ) -> Segments:
     """Tell what is in a photograph, and where, to the pixel.
 
@@ -97,6 +99,8 @@ def segment(
         size: how large the model sees the image, as its image processor takes it, such as 800 for the short side;
             if not given, as the model's authors evaluated it, or as its own files say.
         device: where to compute, such as "cuda"; the CPU if not given, or where a loaded model is.
+        dtype: "bf16" computes in half precision, which is faster on processors and GPUs that have it, with somewhat
+            other numbers; "fp16" is for GPUs. Full precision if not given, or a loaded model's own.
 
     Returns:
         `Segments` of the image's size, the largest segment first.
@@ -120,7 +124,7 @@ def segment(
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}, but a number from 0 to 1 is needed: give one such as 0.5")
     photo = image if isinstance(image, Photo) else read_photo(image)
-    segmenter = load_segmenter(model, device)
+    segmenter = load_segmenter(model, device, dtype)
     kind = segmenter.kind(kind)
     wanted = None if labels is None else labels_meant(labels, segmenter.labels)
     outputs = _run(segmenter, photo, size)
@@ -152,6 +156,7 @@ def segment(
 def load_segmenter(
     model: str | os.PathLike[str] | Network | Segmenter | None = None,
     device: str | torch.device | None = None,
+    dtype: Precision | torch.dtype | None = None,
     *,
     preset: bool = True,
 ) -> Segmenter:
@@ -161,6 +166,7 @@ def load_segmenter(
         model: as in `segment`. The images of a loaded Mask2Former are prepared as in the paper's evaluation on COCO,
             those of a loaded DPT at its own size; make a `Segmenter` of it and a processor for another way.
         device: as in `segment`.
+        dtype: as in `segment`.
         preset: prepare the images of models that `perpixel models` lists as their authors did for evaluation; False
             takes the checkpoint's own file, which for those of Mask2Former on the Hub distorts every image to 384×384.
             A DPT's images always keep their aspect.
@@ -173,18 +179,17 @@ def load_segmenter(
         CheckpointError: the model cannot be loaded.
     """
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
-    from perpixel.tasks.matting import check_device
 
     check_device(device)
     if isinstance(model, Segmenter):
-        segmenter = Segmenter(model.network.eval(), model.processor)
+        segmenter = model
     elif model is None or isinstance(model, (str, os.PathLike)):
         segmenter = _load(DEFAULT_MODEL if model is None else model, preset)
     elif model.config.model_type == "dpt":
-        segmenter = Segmenter(model.eval(), dense_processor(None, model.config))
+        segmenter = Segmenter(model, dense_processor(None, model.config))
     else:
-        segmenter = Segmenter(model.eval(), Mask2FormerImageProcessor(**cast(Any, PAPER)))
-    return segmenter if device is None else Segmenter(segmenter.network.to(device), segmenter.processor)
+        segmenter = Segmenter(model, Mask2FormerImageProcessor(**cast(Any, PAPER)))
+    return Segmenter(ready(segmenter.network, device, dtype), segmenter.processor)
 
 
 def labels_meant(given: str | Iterable[str], labels: Mapping[int, str]) -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from perpixel.errors import ConfigError
 from perpixel.layers.bound import NonNegative
+from perpixel.layers.precision import ExactConv2d
 from perpixel.models.backbone import build_backbone, giving_tokens
 from perpixel.models.base import Model
 from perpixel.models.depth_anything.config import DepthAnythingConfig
@@ -33,7 +34,7 @@ class DepthAnythingDepthEstimationHead(nn.Module):
         channels = config.fusion_hidden_size
         self.conv1 = nn.Conv2d(channels, channels // 2, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(channels // 2, config.head_hidden_size, kernel_size=3, padding=1)
-        self.conv3 = nn.Conv2d(config.head_hidden_size, 1, kernel_size=1)
+        self.conv3 = ExactConv2d(config.head_hidden_size, 1, kernel_size=1)
         self.bound = NonNegative()
         self.metric = config.depth_estimation_type == "metric"
         self.max_depth = 1.0 if config.max_depth is None else config.max_depth

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from perpixel.errors import InputError
 from perpixel.layers.bound import NonNegative
+from perpixel.layers.precision import ExactConv2d
 from perpixel.models.dpt.config import DPTConfig
 
 # Channels before the depth head's last convolution, dropout of the auxiliary head: both fixed in the paper's code.
@@ -33,7 +34,7 @@ class DPTDepthEstimationHead(nn.Module):
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
             nn.Conv2d(channels // 2, DEPTH_CHANNELS, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(DEPTH_CHANNELS, 1, kernel_size=1),
+            ExactConv2d(DEPTH_CHANNELS, 1, kernel_size=1),
             NonNegative(),
         )
         start_above_zero(cast(nn.Conv2d, self.head[4]))
@@ -84,7 +85,7 @@ def _classifier(channels: int, classes: int, dropout: float) -> nn.Sequential:
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
         nn.Dropout(dropout),
-        nn.Conv2d(channels, classes, kernel_size=1),
+        ExactConv2d(channels, classes, kernel_size=1),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from perpixel.errors import InputError
+from perpixel.layers.precision import ExactLinear
 from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.mask2former.config import Mask2FormerConfig
@@ -180,7 +181,7 @@ class Mask2FormerForUniversalSegmentation(Mask2FormerPreTrainedModel):
         super().__init__(config)
         self.model = Mask2FormerModel(config)
         assert config.num_labels is not None
-        self.class_predictor = nn.Linear(config.hidden_dim, config.num_labels + 1)
+        self.class_predictor = ExactLinear(config.hidden_dim, config.num_labels + 1)
         self.criterion = Mask2FormerLoss(config)
         self.post_init()
 

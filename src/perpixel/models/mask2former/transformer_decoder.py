@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perpixel.layers.activation import activation
 from perpixel.layers.position import sine_position_embedding
+from perpixel.layers.precision import full_precision
 from perpixel.models.mask2former.config import LEVELS, Mask2FormerConfig
 
 
@@ -186,12 +187,14 @@ class Mask2FormerMaskPredictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, q, c) → (b, q, c')."""
-        return cast(Tensor, self.mask_embedder(x))
+        return cast(Tensor, self.mask_embedder(x)).to(x.dtype)
 
 
 def mask_logits(embeddings: Tensor, features: Tensor) -> Tensor:
     """(b, q, c) vectors and (b, c, h, w) features → (b, q, h, w) logits."""
-    return torch.bmm(embeddings, features.flatten(2)).view(*embeddings.shape[:2], *features.shape[2:])
+    with full_precision(features):  # what counts is the sign
+        logits = torch.bmm(embeddings, features.flatten(2).to(embeddings.dtype))
+    return logits.view(*embeddings.shape[:2], *features.shape[2:])
 
 
 def attention_region(embeddings: Tensor, features: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perpixel.layers.precision import lowered
+
 if TYPE_CHECKING:
     from perpixel.models.vitmatte.model import VitMatteBasicConv3x3, VitMatteDetailCaptureModule, VitMatteFusionBlock
 
@@ -60,6 +62,7 @@ def decode(
         (b, 1, H, W) in [0, 1], float32.
     """
     b, _, height, width = pixel_values.shape
+    features, pixel_values = lowered(features), lowered(pixel_values)
     patch = 2 ** len(decoder.fusion_blocks)
     margin = MARGIN * patch
     alphas = torch.zeros(b, 1, height, width, dtype=torch.float32, device=pixel_values.device)
@@ -114,7 +117,6 @@ def decode_area(
     head = decoder.matting_head.matting_convs
     first = _fold(head[0], head[1])
     last = head[3]
-    assert isinstance(last, nn.Conv2d)
     _, height, width = pixels.shape
     alpha = torch.zeros(1, height, width, dtype=torch.float32, device=pixels.device)
     for tile in tiles[0]:
@@ -123,7 +125,7 @@ def decode_area(
         middle = functional.conv2d(fused, first.weight, first.bias, padding=1).relu_()
         middle = middle[:, :, tile.top - wide.top :, tile.left - wide.left :]
         middle = middle[:, :, : tile.bottom - tile.top, : tile.right - tile.left]
-        logits = functional.conv2d(middle, last.weight, last.bias)
+        logits = last(middle)
         alpha[:, tile.top : tile.bottom, tile.left : tile.right] = torch.sigmoid(logits[0].float())
     return alpha
 

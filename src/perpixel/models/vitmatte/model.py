@@ -18,6 +18,7 @@ from torch.nn import functional
 from perpixel.backbones.vitdet import Region, VitDetConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.exporting import is_recorded
+from perpixel.layers.precision import ExactConv2d
 from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
@@ -85,7 +86,7 @@ class VitMatteHead(nn.Module):
             nn.Conv2d(in_channels, HEAD_CHANNELS, 3, padding=1),
             nn.BatchNorm2d(HEAD_CHANNELS),
             nn.ReLU(inplace=True),
-            nn.Conv2d(HEAD_CHANNELS, 1, 1),
+            ExactConv2d(HEAD_CHANNELS, 1, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
