@@ -103,6 +103,8 @@ if TYPE_CHECKING:
     from perpixel.tasks.depth import DepthEstimator as DepthEstimator
     from perpixel.tasks.depth import depth as depth
     from perpixel.tasks.depth import load_depth_model as load_depth_model
+    from perpixel.tasks.export import export as export
+    from perpixel.tasks.load import load as load
     from perpixel.tasks.matting import matte as matte
     from perpixel.tasks.segmentation import segment as segment
     from perpixel.train import train as train
@@ -185,6 +187,8 @@ _HOMES = {
     "cutout": "perpixel.tasks.cutout",
     "depth": "perpixel.tasks.depth",
     "evaluate": "perpixel.evaluate.model",
+    "export": "perpixel.tasks.export",
+    "load": "perpixel.tasks.load",
     "load_depth_model": "perpixel.tasks.depth",
     "matte": "perpixel.tasks.matting",
     "read_mask": "perpixel.images.read",

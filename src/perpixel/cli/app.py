@@ -17,6 +17,7 @@ from perpixel.cli.cutout import cutout
 from perpixel.cli.data import data
 from perpixel.cli.depth import depth
 from perpixel.cli.evaluate import evaluate
+from perpixel.cli.export import export
 from perpixel.cli.matte import matte
 from perpixel.cli.models import models
 from perpixel.cli.reporting import Settings, describe, show_warning
@@ -38,6 +39,7 @@ app.command()(bokeh)
 app.command()(trimap)
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
 app.command()(models)
 app.add_typer(data)
 

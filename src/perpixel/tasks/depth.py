@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -146,11 +146,17 @@ def load_depth_model(
         InputError: there is no such device or kind.
         CheckpointError: the model cannot be loaded, or is none of depth.
     """
+    from perpixel.export.runtime import ExportedModel, is_exported, open_exported
     from perpixel.ops.depth import KINDS
 
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind={kind!r} is no kind of depth: use one of {', '.join(KINDS)}")
     check_device(device)
+    if is_exported(model):
+        opened: Any = open_exported(cast(Any, model), "depth").to(device)
+        return DepthEstimator(opened, opened.processor, kind or opened.about.depth_kind or None)
+    if isinstance(model, DepthEstimator) and isinstance(model.network, ExportedModel):
+        return model if kind is None else replace(model, kind=kind)
     if isinstance(model, DepthEstimator):
         network, processor, kind = model.network, model.processor, kind or model.kind
     elif model is None or isinstance(model, (str, os.PathLike)):

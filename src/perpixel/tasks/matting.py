@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,9 +102,13 @@ def load_matting_model(
     Returns:
         The model in eval mode on its device.
     """
+    from perpixel.export.runtime import is_exported, open_exported
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
     check_device(device)
+    if is_exported(model):
+        # It has all that this task uses of the class.
+        return cast("VitMatteForImageMatting", open_exported(cast(Any, model), "matting").to(device))
     if not isinstance(model, VitMatteForImageMatting):
         model = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
     return ready(model, device, dtype)

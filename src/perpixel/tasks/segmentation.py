@@ -178,9 +178,15 @@ def load_segmenter(
         InputError: there is no such device.
         CheckpointError: the model cannot be loaded.
     """
+    from perpixel.export.runtime import ExportedModel, is_exported, open_exported
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
 
     check_device(device)
+    if is_exported(model):
+        opened: Any = open_exported(cast(Any, model), "segmentation").to(device)
+        return Segmenter(opened, opened.processor)
+    if isinstance(model, Segmenter) and isinstance(model.network, ExportedModel):
+        return model
     if isinstance(model, Segmenter):
         segmenter = model
     elif model is None or isinstance(model, (str, os.PathLike)):
