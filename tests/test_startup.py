@@ -21,6 +21,7 @@ HEAVY = {
     "huggingface_hub",
     "accelerate",
     "timm",
+    "numba",
 }
 SHOW_MODULES = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,11 @@ from torch.utils.checkpoint import checkpoint
 
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.exporting import is_open
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from perpixel.layers.deformable_kernel import KernelTable
 
 # Queries that are sampled at once: the indices and weights of their corners then stay in the core's cache.
 QUERY_BLOCK = 1024
@@ -29,6 +35,29 @@ def is_exporting() -> bool:
     """Whether the running code is being traced, compiled or exported: then only plain operators may be used."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
     return tracing or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """The module of the compiled loop, or None where numba is missing or cannot compile it."""
+    try:
+        from perpixel.layers import deformable_kernel
+    except ImportError:
+        return None
+    return deformable_kernel if deformable_kernel.kernel() else None
+
+
+def _kernel_table(value: Tensor, shapes: Shapes) -> KernelTable | None:
+    """One image's values, (n, heads, d), for the compiled loop; None where it cannot be used."""
+    plain = value.device.type == "cpu" and value.dtype != torch.float64 and type(value) in (Tensor, nn.Parameter)
+    if not plain or is_exporting() or (torch.is_grad_enabled() and value.requires_grad):
+        return None
+    n, heads, d = value.shape
+    # The loop reads 32 numbers at once, as wide as heads are in the paper, and counts with 32 bits.
+    if d % 32 or not 0 < (heads * n + 1) * d < 2**31:
+        return None
+    compiled = _compiled()
+    return None if compiled is None else cast("KernelTable", compiled.kernel_table(value, shapes))
 
 
 def query_blocks(count: int) -> Iterator[slice]:
@@ -71,8 +100,14 @@ def multi_scale_deformable_attention(
     if value.device.type != "cpu" or is_exporting():
         return sample_with_grids(value.to(dtype), spatial_shapes, locations, weights).to(value.dtype)
     gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (value, locations, weights))
+    extents = _extents(spatial_shapes, locations)[:, None]  # (levels, 1, 2)
     images = []
     for image, where, by in zip(value, locations, weights, strict=True):
+        fast = None if gradient else _kernel_table(image, spatial_shapes)
+        if fast is not None:
+            origin, each = where.new_zeros(len(where), 2), (*where.shape[:2], -1)
+            images.append(fast.sample(origin, (where * extents).reshape(each), by.reshape(each)))
+            continue
         table = value_table(image, spatial_shapes)
         blocks = []
         for block in query_blocks(len(where)):
@@ -251,15 +286,23 @@ class MultiScaleDeformableAttention(nn.Module):
         out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
         return self.output_proj(out), weights
 
-    def table(self, tokens: Tensor, spatial_shapes: Shapes) -> ValueTable:
-        """The values of one image's tokens (n, c), for `attend`."""
-        return value_table(self.value_proj(tokens).view(len(tokens), self.heads, -1), spatial_shapes)
+    def table(self, tokens: Tensor, spatial_shapes: Shapes) -> ValueTable | KernelTable:
+        """The values of one image's tokens (n, c), for `attend`; without a gradient where the loop is compiled."""
+        value = self.value_proj(tokens).view(len(tokens), self.heads, -1)  # (n, heads, d)
+        return _kernel_table(value, spatial_shapes) or value_table(value, spatial_shapes)
 
-    def attend(self, queries: Tensor, reference_points: Tensor, table: ValueTable) -> tuple[Tensor, Tensor]:
+    def attend(
+        self, queries: Tensor, reference_points: Tensor, table: ValueTable | KernelTable
+    ) -> tuple[Tensor, Tensor]:
         """`forward` for a few queries of one image: (q, c) with positions and (q, 2) → (q, c) and their weights."""
-        locations, weights = self._where(queries, reference_points, table.shapes)
-        out = sample(table, locations, weights).to(queries.dtype)
-        return self.output_proj(out), weights
+        if isinstance(table, ValueTable):
+            locations, weights = self._where(queries, reference_points, table.shapes)
+            out = sample(table, locations, weights)
+        else:
+            weights = self._weights(queries)
+            offsets = self.sampling_offsets(queries).view(len(queries), self.heads, -1)  # (q, heads, levels·points·2)
+            out = table.sample(reference_points, offsets, weights.flatten(2))
+        return self.output_proj(out.to(queries.dtype)), weights
 
     def _where(self, queries: Tensor, reference_points: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
         """Locations (…, q, heads, levels, points, 2) and weights (…, q, heads, levels, points), at least float32."""
@@ -270,7 +313,12 @@ class MultiScaleDeformableAttention(nn.Module):
         sizes = _extents(shapes, reference_points).repeat_interleave(self.points, 0).flatten()
         offsets = self.sampling_offsets(queries).to(dtype).view(*each, -1) / sizes  # (…, q, heads, slots·2)
         locations = offsets + reference_points.repeat(1, slots)[:, None]
-        scores = self.attention_weights(queries).to(dtype).view(*each, slots)
+        return locations.view(*each, self.levels, self.points, 2), self._weights(queries)
+
+    def _weights(self, queries: Tensor) -> Tensor:
+        """The weights of the points, (…, q, heads, levels, points), at least float32."""
+        dtype = torch.promote_types(queries.dtype, torch.float32)
+        scores = self.attention_weights(queries).to(dtype).view(*queries.shape[:-1], self.heads, -1)
         # A softmax over the first dimension is several times faster than one over a short last dimension.
         weights = scores.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
-        return locations.view(*each, self.levels, self.points, 2), weights.view(*each, self.levels, self.points)
+        return weights.reshape(*queries.shape[:-1], self.heads, self.levels, self.points)
