@@ -398,4 +398,4 @@ class SwinBackbone(SwinPreTrainedModel, Backbone):
                 f"build the backbone with {self.out_features}"
             )
         normed: Tensor = self.hidden_states_norms[name](tokens)
-        return normed.permute(0, 3, 1, 2).contiguous()  # (b, c, h, w)
+        return normed.permute(0, 3, 1, 2)  # (b, c, h, w), channels last in memory

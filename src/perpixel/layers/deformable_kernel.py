@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -36,6 +35,7 @@ QUERIES = 32
 LEAST_QUERIES = 256
 
 Kernel = Callable[..., None]
+ir = cgutils.ir
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.deformable import MultiScaleDeformableAttention, Shapes, is_exporting, query_blocks
+from perpixel.layers.pointwise import convolve_1x1
 from perpixel.layers.position import sine_position_embedding
 from perpixel.models.outputs import ModelOutput
 
@@ -232,8 +233,9 @@ class Mask2FormerPixelDecoder(nn.Module):
             self._tokens(coarse), self._positions(shapes, coarse[0]), shapes, output_attentions, output_hidden_states
         )
         levels = tokens.split([h * w for h, w in shapes], dim=1)
+        # Tokens are maps whose channels are last in memory; all that follows is faster so.
         outputs = [
-            level.transpose(1, 2).view(len(level), -1, *shape)  # (b, c, h, w)
+            level.unflatten(1, shape).permute(0, 3, 1, 2)  # (b, c, h, w)
             for level, shape in zip(levels, shapes, strict=True)
         ]
         fine = outputs[-1]
@@ -248,7 +250,10 @@ class Mask2FormerPixelDecoder(nn.Module):
         )
 
     def _tokens(self, coarse: list[Tensor]) -> Tensor:
-        levels = [project(x) for project, x in zip(self.input_projections, coarse, strict=True)]
+        levels = [
+            _normed_1x1(project, x)
+            for project, x in zip(cast("list[nn.Sequential]", self.input_projections), coarse, strict=True)
+        ]
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)  # (b, n, c)
         # Under autocast the sums that run through all layers stay in float32.
         return tokens.float() if torch.is_autocast_enabled(tokens.device.type) else tokens
@@ -264,11 +269,16 @@ class Mask2FormerPixelDecoder(nn.Module):
     def _refine(self, coarse: Tensor, feature: Tensor, level: int) -> Tensor:
         """One step of the feature pyramid: (b, c, h, w) and the backbone's map of the finer level → its size."""
         x = functional.interpolate(coarse, size=feature.shape[-2:], mode="bilinear", align_corners=False)
-        x += self.get_submodule(f"adapter_{level}")(feature)
+        x += _normed_1x1(cast(nn.Sequential, self.get_submodule(f"adapter_{level}")), feature)
         # One by one, so that each map is freed once the next is there: they are the largest of all.
         for module in cast(nn.Sequential, self.get_submodule(f"layer_{level}")):
             x = module(x)
         return x
 
     def _project(self, fine: Tensor) -> Tensor:
-        return cast(Tensor, self.mask_projection(fine))
+        return convolve_1x1(self.mask_projection, fine)
+
+
+def _normed_1x1(project: nn.Sequential, x: Tensor) -> Tensor:
+    """A 1×1 convolution and its norm."""
+    return cast(Tensor, project[1](convolve_1x1(project[0], x)))
