@@ -11,6 +11,15 @@ from perpixel.errors import CheckpointError, InputError
 
 # Before every key, so that the keys of other programs in the same file stay apart.
 PREFIX = "perpixel."
+# What comes out of each class of models that can be exported, in this order.
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "VitMatteForImageMatting": ("alphas",),
+    "Mask2FormerForUniversalSegmentation": ("class_queries_logits", "masks_queries_logits"),
+    "DPTForDepthEstimation": ("predicted_depth",),
+    "DPTForSemanticSegmentation": ("logits",),
+    "DepthAnythingForDepthEstimation": ("predicted_depth",),
+}
+INPUT = "pixel_values"
 
 
 @dataclass(frozen=True)

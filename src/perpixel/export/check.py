@@ -20,8 +20,9 @@ HALF_TOLERANCE = 5e-2
 # Shares of the values that may be farther off: a query of Mask2Former looks where its mask reaches 0, so a value that
 # lies on this line goes to the one side here and to the other there, and what follows differs.
 OUTLIERS = {"class_queries_logits": 0.02, "masks_queries_logits": 0.02}
-# About this large, in pixels; small ones with odd numbers of multiples, and one that has many windows and tokens.
-ROUGHLY = ((64, 96), (160, 96), (416, 544))
+# Small sizes, in multiples of the model's own, and one in pixels that has many windows and tokens.
+SMALL = ((2, 3), (5, 3))
+LARGE = (416, 544)
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,15 @@ def sizes_to_check(sizes: Sizes) -> list[tuple[int, int]]:
     """Sizes that a file takes: the only one twice, or several.
 
     >>> sizes_to_check(Sizes(32))
-    [(64, 96), (160, 96), (416, 544)]
+    [(64, 96), (160, 96), (416, 576)]
     >>> sizes_to_check(Sizes(14, (28, 42)))
     [(28, 42), (28, 42)]
     """
     if sizes.fixed is not None:
         return [sizes.fixed, sizes.fixed]
     multiple = sizes.multiple
-    return [(max(2, h // multiple) * multiple, max(2, w // multiple) * multiple) for h, w in ROUGHLY]
+    rows, columns = (max(3, side // multiple) for side in LARGE)
+    return [(h * multiple, w * multiple) for h, w in (*SMALL, (rows, columns + 1))]
 
 
 def random_pixels(channels: int, height: int, width: int, seed: int) -> Tensor:

@@ -18,18 +18,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from perpixel.errors import ConfigError
-from perpixel.export.about import Sizes
+from perpixel.export.about import OUTPUTS, Sizes
 from perpixel.models.base import Model
 
-# What comes out of each class of models that can be exported, in this order.
-OUTPUTS: dict[str, tuple[str, ...]] = {
-    "VitMatteForImageMatting": ("alphas",),
-    "Mask2FormerForUniversalSegmentation": ("class_queries_logits", "masks_queries_logits"),
-    "DPTForDepthEstimation": ("predicted_depth",),
-    "DPTForSemanticSegmentation": ("logits",),
-    "DepthAnythingForDepthEstimation": ("predicted_depth",),
-}
-INPUT = "pixel_values"
 # The longest side that a program with open sizes is said to take.
 LONGEST = 16384
 # With open sizes it is recorded at about this size: more than one window at every stage, and no model's own size.

@@ -11,8 +11,8 @@ import torch
 from torch.export import ExportedProgram
 
 from perpixel.errors import MissingDependencyError
-from perpixel.export.about import About
-from perpixel.export.model import INPUT, quiet
+from perpixel.export.about import INPUT, About
+from perpixel.export.model import quiet
 
 # A protobuf file ends at 2 GiB; from here on the weights go into a file of their own beside it.
 EMBEDDED_BYTES = 1_800_000_000

@@ -19,10 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from perpixel.errors import CheckpointError, InputError, MissingDependencyError
-from perpixel.export.about import About
-from perpixel.export.model import INPUT
+from perpixel.export.about import INPUT, About
 from perpixel.export.openvino import import_openvino
-from perpixel.export.torch_export import read_torch_export
 from perpixel.models.config import Config
 from perpixel.models.outputs import (
     DepthEstimatorOutput,
@@ -214,18 +212,21 @@ def is_exported(model: Any) -> bool:
     return isinstance(model, ExportedModel)
 
 
-def open_exported(model: str | os.PathLike[str] | ExportedModel, task: str | None = None) -> ExportedModel:
+def open_exported(
+    model: str | os.PathLike[str] | ExportedModel, task: str | None = None, *, precision: str = "f32"
+) -> ExportedModel:
     """Open an exported file.
 
     Args:
         model: the `.onnx`, `.xml` or `.pt2` that `perpixel export` wrote, or one that is open already.
         task: "matting", "segmentation" or "depth", if it is needed for that.
+        precision: what OpenVINO computes in, "f32" or "bf16"; other files are not asked.
 
     Raises:
         CheckpointError: there is no such file, it cannot be read, or it is for another task.
         MissingDependencyError: the file's runtime is not installed.
     """
-    opened = model if isinstance(model, ExportedModel) else _open(Path(model))
+    opened = model if isinstance(model, ExportedModel) else _open(Path(model), precision)
     if task is not None and opened.task != task:
         raise CheckpointError(
             f"{opened!r} is a model for {opened.task}, and one for {task} is needed: give another file"
@@ -233,13 +234,16 @@ def open_exported(model: str | os.PathLike[str] | ExportedModel, task: str | Non
     return opened
 
 
-def _open(path: Path) -> ExportedModel:
+def _open(path: Path, precision: str) -> ExportedModel:
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}: give one that `perpixel export` wrote")
-    read = {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_torch_export}.get(path.suffix.lower())
-    if read is None:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise CheckpointError(f"{path} is no exported model: its name has to end in {', '.join(SUFFIXES)}")
-    run, about = read(path)
+    if suffix == ".xml":
+        run, about = _open_openvino(path, precision)
+    else:
+        run, about = _open_onnx(path) if suffix == ".onnx" else _open_torch_export(path)
     return ExportedModel(run, about, str(path))
 
 
@@ -259,15 +263,16 @@ def _open_onnx(path: Path) -> tuple[Run, About]:
     return lambda pixels: cast(Sequence[Array], session.run(list(about.outputs), {INPUT: pixels})), about
 
 
-def _open_openvino(path: Path) -> tuple[Run, About]:
+def _open_openvino(path: Path, precision: str) -> tuple[Run, About]:
     openvino = import_openvino()
     core = openvino.Core()
     try:
         model = core.read_model(str(path))
         given = model.get_rt_info()
-        values = given["perpixel"].astype(dict) if "perpixel" in given else {}
+        held: Any = given["perpixel"] if "perpixel" in given else {}  # noqa: SIM401 (it is no dict)
+        values = held if isinstance(held, dict) else held.astype(dict)  # by the version
         about = About.from_texts({f"perpixel.{key}": str(text.astype(str)) for key, text in values.items()}, str(path))
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
@@ -281,6 +286,8 @@ def _open_openvino(path: Path) -> tuple[Run, About]:
 
 
 def _open_torch_export(path: Path) -> tuple[Run, About]:
+    from perpixel.export.torch_export import read_torch_export
+
     program, about = read_torch_export(path)
     # Its guards would keep out sizes that only lie otherwise in memory than the recorded one.
     module = program.module(check_guards=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def read_torch_export(path: Path) -> tuple[ExportedProgram, About]:
         with quiet():
             program = torch.export.load(path, extra_files=extra)
         texts = json.loads(extra[ABOUT_NAME] or "{}")
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+    except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(f"{path} is no program of torch.export ({reason}): export the model again") from error
     return program, About.from_texts(texts, str(path))

@@ -65,7 +65,7 @@ def write_model(
     """Export a model and check the file; nothing is left under its name unless it passes.
 
     Args:
-        model: of a class that `perpixel.export.model.OUTPUTS` names.
+        model: of a class that `perpixel.export.about.OUTPUTS` names.
         path: where the file goes; one that is there is replaced. ONNX may have its weights in `<name>.onnx.data` beside
             it, OpenVINO always has them in `<stem>.bin`.
         about: what goes into the file.

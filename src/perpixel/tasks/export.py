@@ -87,8 +87,7 @@ def export(
 def describe(model: str | os.PathLike[str] | Model | DepthEstimator | Segmenter) -> tuple[Model, About]:
     """Load a model, if it is not, and say of it what its file will say, with open sizes."""
     from perpixel import __version__
-    from perpixel.export.about import About, Sizes
-    from perpixel.export.model import OUTPUTS
+    from perpixel.export.about import OUTPUTS, About, Sizes
     from perpixel.export.runtime import is_exported
     from perpixel.hub import catalog
     from perpixel.tasks.dense import model_multiple
