@@ -50,7 +50,7 @@ def task(monkeypatch):
     for name in ("cutout", "matte"):
         monkeypatch.setitem(vars(perpixel), name, recorder)
     monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda: None)
-    loader = SimpleNamespace(load_matting_model=lambda model, device, dtype: f"{model} on {device}")
+    loader = SimpleNamespace(load_matting_model=lambda model, device, *_: f"{model} on {device}")
     monkeypatch.setitem(sys.modules, "perpixel.tasks.matting", loader)
     return recorder
 

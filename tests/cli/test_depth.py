@@ -30,11 +30,11 @@ def folder(tmp_path, monkeypatch):
     made = {"inverse": estimator(side=48), "metric": estimator(side=48, kind="metric")}
     load = task.load_depth_model
 
-    def stand_in(model=None, device=None, dtype=None, *, kind=None):
+    def stand_in(model=None, *_, kind=None):
         return load(made[kind or "inverse"] if model is None or isinstance(model, str) else model)
 
     monkeypatch.setattr(task, "load_depth_model", stand_in)
-    monkeypatch.setattr(matting, "load_matting_model", lambda model=None, device=None, dtype=None: network)
+    monkeypatch.setattr(matting, "load_matting_model", lambda *_: network)
     monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda: None)
     Path("in").mkdir()
     for name in ("a", "b"):

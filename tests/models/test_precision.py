@@ -1,4 +1,4 @@
-"""Half precision: near full precision in every family, nothing that is not a number, float32 out, the model untouched."""
+"""Half precision: near full precision in every family, only numbers, float32 out, the model as it was."""
 
 import pytest
 import torch
@@ -183,10 +183,12 @@ def test_float16_needs_a_gpu():
 def test_a_model_in_another_precision_is_refused():
     half = in_half_precision(tiny_vitmatte(), BF16)
     assert in_half_precision(half, BF16) is half
-    with pytest.raises(ConfigError, match="in torch.bfloat16 already"):
+    with pytest.raises(ConfigError, match="bfloat16 already"):
         in_half_precision(half, torch.float16)
-    with pytest.raises(ConfigError, match="in torch.float64 already"):
+    with pytest.raises(ConfigError, match="float64 already"):
         in_half_precision(tiny_vitmatte().double(), BF16)
+    with pytest.raises(ConfigError, match="give dtype where it is loaded"):
+        in_half_precision(tiny_vitmatte().optimize(), BF16)
 
 
 def test_a_processor_without_bf16_is_told_of(monkeypatch):

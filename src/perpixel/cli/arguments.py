@@ -44,6 +44,10 @@ Dtype = Annotated[
     Literal["float32", "bf16", "fp16"] | None,
     typer.Option(help="bf16 is faster where the processor has it; fp16 is for GPUs.", show_default="float32"),
 ]
+Engine = Annotated[
+    Literal["torch", "openvino"] | None,
+    typer.Option(help="openvino is faster on the CPU from its second run on (perpixel[export]).", show_default="torch"),
+]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)
 ]

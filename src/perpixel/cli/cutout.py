@@ -54,6 +54,7 @@ def cutout(
     model: given.Model = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    engine: given.Engine = None,
     max_memory: given.MaxMemory = None,
     refine: given.Refine = None,
 ) -> int:
@@ -86,12 +87,12 @@ def cutout(
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
 
-    network = load_matting_model(model, device, dtype)
+    network = load_matting_model(model, device, dtype, engine)
     by_segment: dict[str, Any] = {}
     if label or subject:
         from perpixel.tasks.segmentation import load_segmenter
 
-        segmenter = load_segmenter(segmentation_model, device, dtype)
+        segmenter = load_segmenter(segmentation_model, device, dtype, engine)
         by_segment = {"label": label, "index": index, "subject": subject, "segmentation_model": segmenter}
 
     def work(image: Path, target: Path) -> Done:

@@ -69,6 +69,7 @@ def depth(
     model: given.DepthModel = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    engine: given.Engine = None,
     max_memory: given.MaxMemory = None,
 ) -> int:
     """Estimate depth: how far away each pixel of photographs is.
@@ -98,7 +99,7 @@ def depth(
         from perpixel.ops.tiling import memory_bytes
 
         memory_bytes(max_memory)
-    estimator = load_depth_model(model, device, dtype, kind=kind)
+    estimator = load_depth_model(model, device, dtype, engine, kind=kind)
     paths = [source.path for source in sources]
     files = dict(zip(paths, targets, strict=True))
 

@@ -70,6 +70,7 @@ def evaluate(
     ] = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    engine: given.Engine = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -221,7 +222,8 @@ def evaluate(
         {"--trimaps": trimaps, "--images": images, "--scale": scale, "--truth-scale": truth_scale,
          "--inverse": inverse or None, "--num-labels": num_labels}
         if model
-        else {"--split": split, "--option": option, "--limit": limit, "--device": device, "--dtype": dtype}
+        else {"--split": split, "--option": option, "--limit": limit, "--device": device,
+              "--dtype": dtype, "--engine": engine}
     )  # fmt: skip
     wrong = [name for name, value in others.items() if value]
     if wrong:
@@ -259,6 +261,7 @@ def evaluate(
                 limit=limit,
                 device=device,
                 dtype=dtype,
+                engine=engine,
                 options=options,
                 rules=rules,
                 worst=worst if report else 0,

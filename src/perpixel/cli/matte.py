@@ -23,6 +23,7 @@ def matte(
     model: given.Model = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
+    engine: given.Engine = None,
     max_memory: given.MaxMemory = None,
     refine: given.Refine = None,
 ) -> int:
@@ -38,7 +39,7 @@ def matte(
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
 
-    network = load_matting_model(model, device, dtype)
+    network = load_matting_model(model, device, dtype, engine)
 
     def work(image: Path, target: Path) -> Done:
         hint = hint_for(image, trimap, "trimap")

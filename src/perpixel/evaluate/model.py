@@ -19,7 +19,7 @@ from perpixel.evaluate.tally import Case, Progress, measure, this_share
 if TYPE_CHECKING:
     import torch
 
-    from perpixel.tasks.precision import Precision
+    from perpixel.tasks.precision import Engine, Precision
 
 __all__ = ["evaluate"]
 
@@ -37,6 +37,7 @@ def evaluate(
     limit: int | None = None,
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
+    engine: Engine | None = None,
     options: Mapping[str, Any] | None = None,
     rules: Rules | Mapping[str, Any] | None = None,
     worst: int = 12,
@@ -57,6 +58,7 @@ def evaluate(
         limit: only the first images; all by default.
         device: where to compute; the CPU if not given, or each process's own accelerator where there are several.
         dtype: "bf16" or "fp16" measures the model in half precision, as the tasks take it.
+        engine: "openvino" measures it as OpenVINO runs it.
         options: further options of the layout's reader.
         rules: the protocol, as `perpixel.evaluate.rules.Rules` or a dict of its fields such as {"crop": "garg"};
             that of the papers by default.
@@ -83,7 +85,7 @@ def evaluate(
     rules = Rules.of(rules)
     judge = judge_for(data.kind, rules, data.categories)
     share = this_share()
-    predictor = predictor_for(data.kind, model, data.categories, rules, device or share.device, dtype)
+    predictor = predictor_for(data.kind, model, data.categories, rules, device or share.device, dtype, engine)
     names = data.names
     mine = share.of(len(data) if limit is None else min(limit, len(data)))
 
@@ -103,6 +105,7 @@ def evaluate(
         "options": dict(options or {}),
         "limit": limit,
         "dtype": None if dtype is None else str(dtype),
+        "engine": engine,
         **rules.given(),
         **predictor.settings,
     }

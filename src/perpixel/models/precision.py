@@ -77,6 +77,11 @@ def in_half_precision(model: AnyModel, dtype: torch.dtype) -> AnyModel:
     if model.compute_dtype is not None or model.dtype != torch.float32:
         has = model.compute_dtype or model.dtype
         raise ConfigError(f"the model is in {has} already, and {dtype} is asked for: load it again for that")
+    if model.optimized:
+        raise ConfigError(
+            "the model is prepared for float32 (optimize) and another precision is asked for: give dtype where it is "
+            "loaded, or the model that the copy was made from"
+        )
     if model.device.type == "cpu":
         _check_cpu(dtype)
     # Own parameters over the same memory: moving the copy to another device must not move the model.

@@ -15,7 +15,7 @@ from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.trimap import trimap_from_mask
 from perpixel.results import Matte
 from perpixel.tasks.matting import matte
-from perpixel.tasks.precision import Precision
+from perpixel.tasks.precision import Engine, Precision
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ def cutout(
     model: str | os.PathLike[str] | VitMatteForImageMatting | None = None,
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
+    engine: Engine | None = None,
     max_memory: int | str | None = None,
     refine: Literal["closed-form"] | None = None,
 ) -> Matte:
@@ -63,6 +64,7 @@ def cutout(
         model: as in `perpixel.matte`.
         device: as in `perpixel.matte`.
         dtype: as in `perpixel.matte`, for both models.
+        engine: as in `perpixel.matte`, for both models.
         max_memory: as in `perpixel.matte`.
         refine: as in `perpixel.matte`.
 
@@ -104,10 +106,12 @@ def cutout(
     if index is not None and label is None:
         raise InputError(f"index={index} is given without a label: add label=, such as label='person'")
     if label is not None or subject is not None:
-        trimap = _segmented(photo, label, index, subject, segmentation_model, device, dtype)
+        trimap = _segmented(photo, label, index, subject, segmentation_model, device, dtype, engine)
     elif trimap is None:
         trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
-    return matte(photo, trimap, model=model, device=device, dtype=dtype, max_memory=max_memory, refine=refine)
+    return matte(
+        photo, trimap, model=model, device=device, dtype=dtype, engine=engine, max_memory=max_memory, refine=refine
+    )
 
 
 def _segmented(
@@ -118,13 +122,14 @@ def _segmented(
     model: str | os.PathLike[str] | Network | Segmenter | None,
     device: str | torch.device | None,
     dtype: Precision | torch.dtype | None,
+    engine: Engine | None,
 ) -> NDArray[np.uint8]:
     from perpixel.tasks.segmentation import labels_meant, load_segmenter, segment
     from perpixel.tasks.subject import choose, trimap_of
 
     if subject not in (None, "largest"):
         raise InputError(f"subject={subject!r} is not known: use 'largest', or label= for the name of the subject")
-    segmenter = load_segmenter(model, device, dtype)
+    segmenter = load_segmenter(model, device, dtype, engine)
     names = None if label is None else labels_meant(label, segmenter.labels)  # before the work
     found = segment(photo, model=segmenter, kind=segmenter.kinds[0])
     return trimap_of(found, choose(found, names, index, label))

@@ -1,19 +1,21 @@
-"""What every task does with a model before its first image: to its device, and to the precision that is asked for."""
+"""What every task does with a model before its first image: where it runs, in which precision, and by what engine."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from perpixel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import torch
 
+    from perpixel.export.runtime import ExportedModel
     from perpixel.models.base import Model
 
     AnyModel = TypeVar("AnyModel", bound=Model)
 
 Precision = Literal["float32", "bf16", "fp16"]
+Engine = Literal["torch", "openvino"]
 
 
 def check_device(device: str | torch.device | None) -> None:
@@ -60,3 +62,50 @@ def ready(
             f"the model computes in {network.compute_dtype}, and dtype={dtype!r} is asked for: load it anew"
         )
     return network
+
+
+def by_openvino(model: Any, task: str, dtype: Precision | str | torch.dtype | None) -> ExportedModel:
+    """A model as OpenVINO runs it, on the CPU; converted when it is first asked for, and kept in the user's cache.
+
+    Args:
+        model: as the task takes it.
+        task: "matting", "segmentation" or "depth".
+        dtype: "bf16" lets OpenVINO compute in it where the processor can; None is float32.
+
+    Raises:
+        ConfigError: the model is an exported file, or computes in another precision already.
+        InputError: there is no such precision, or OpenVINO has it not on the CPU.
+        MissingDependencyError: the `export` extra is not installed.
+    """
+    import torch
+
+    from perpixel.export.openvino import import_openvino
+    from perpixel.models.precision import half_precision
+
+    half = half_precision(dtype)
+    if half == torch.float16:
+        raise InputError("dtype='fp16' is for GPUs and engine='openvino' runs on the CPU: use 'bf16'")
+    import_openvino()  # before the work
+    from perpixel.export.cache import converted
+    from perpixel.export.runtime import is_exported, open_exported
+    from perpixel.tasks.export import describe
+
+    if is_exported(model) or is_exported(getattr(model, "network", None)):
+        raise ConfigError("engine='openvino' converts a checkpoint, and an exported file is given: leave engine out")
+    network, about = describe(model)
+    if network.compute_dtype is not None or network.dtype != torch.float32:
+        raise ConfigError(
+            f"engine='openvino' needs weights in float32 and these are for {network.compute_dtype or network.dtype}: "
+            "load the model without dtype, and give dtype with engine"
+        )
+    return open_exported(converted(network, about), task, precision="f32" if half is None else "bf16")
+
+
+def check_engine(engine: Engine | None) -> None:
+    """Refuse an engine that there is not.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if engine is not None and engine not in get_args(Engine):
+        raise InputError(f"engine={engine!r} is not known: use one of {', '.join(get_args(Engine))}")
