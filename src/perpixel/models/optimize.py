@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perpixel.backbones.dinov2 import Dinov2MLP
+from perpixel.backbones.swin import SwinLayer, SwinSelfAttention
+from perpixel.backbones.swin_packed import PackedWindowAttention
 from perpixel.backbones.vit import ViTLayer
 from perpixel.backbones.vitdet import VitDetMlp
 from perpixel.layers.convolution import QuickConv2d, is_plain
@@ -25,6 +27,8 @@ from perpixel.models.depth_anything.model import DepthAnythingDepthEstimationHea
 from perpixel.models.dpt.heads import DPTDepthEstimationHead
 from perpixel.models.dpt.neck import DPTPreActResidualLayer, DPTReassembleStage
 from perpixel.models.dpt.quick import QuickDepthAnythingHead, QuickDepthHead, QuickResidual
+from perpixel.models.mask2former.pixel_decoder import Mask2FormerPixelDecoderEncoderLayer
+from perpixel.models.mask2former.transformer_decoder import Mask2FormerMaskedAttentionDecoderLayer
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -39,6 +43,9 @@ FOLLOWED: dict[type[nn.Module], tuple[str, str]] = {
     VitDetMlp: ("fc1", "activate"),
     Dinov2MLP: ("fc1", "activation"),
     ViTLayer: ("intermediate.dense", "activation"),
+    SwinLayer: ("intermediate.dense", "activation"),
+    Mask2FormerPixelDecoderEncoderLayer: ("fc1", "activation"),
+    Mask2FormerMaskedAttentionDecoderLayer: ("fc1", "activation"),
 }
 FUSED: dict[Any, Fused] = {functional.gelu: "gelu", functional.relu: "relu"}
 
@@ -86,6 +93,8 @@ def _pack(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if type(child) is ViTSelfAttention and all(map(can_pack, child.children())):
             setattr(module, name, PackedSelfAttention([child.query, child.key, child.value], child.heads))
+        elif type(child) is SwinSelfAttention and all(map(can_pack, child.children())):
+            setattr(module, name, PackedWindowAttention(child))
         elif can_pack(child):
             assert isinstance(child, nn.Linear)
             setattr(module, name, PackedLinear([child]))

@@ -60,6 +60,7 @@ class Mask2FormerPixelDecoderEncoderLayer(nn.Module):
         self.self_attn_layer_norm = nn.LayerNorm(channels)
         self.fc1 = nn.Linear(channels, config.encoder_feedforward_dim)
         self.fc2 = nn.Linear(config.encoder_feedforward_dim, channels)
+        self.activation = functional.relu
         self.final_layer_norm = nn.LayerNorm(channels)
         for linear in (self.fc1, self.fc2):
             nn.init.xavier_uniform_(linear.weight)
@@ -86,7 +87,7 @@ class Mask2FormerPixelDecoderEncoderLayer(nn.Module):
 
     def _finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
         tokens = self.self_attn_layer_norm(tokens + self._drop(attended))
-        wide = self._drop(functional.relu(self.fc1(tokens), inplace=True))
+        wide = self._drop(self.activation(self.fc1(tokens)))
         return cast(Tensor, self.final_layer_norm(tokens + self._drop(self.fc2(wide))))
 
     def _drop(self, x: Tensor) -> Tensor:
