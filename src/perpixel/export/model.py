@@ -72,7 +72,7 @@ def channels_of(model: Model) -> int:
     """How many channels the input of a model has."""
     holder: Any = model.config
     backbone = getattr(holder, "backbone_config", None)
-    found = getattr(backbone, "num_channels", None) or getattr(holder, "num_channels", 3)
+    found: Any = getattr(backbone, "num_channels", None) or getattr(holder, "num_channels", 3)
     return int(found)
 
 

@@ -127,10 +127,10 @@ class ExportedModel:
         """
         with torch.inference_mode():
             if self.about.architecture == "VitMatteForImageMatting":
-                return ImageMattingOutput(alphas=torch.cat([self._matte(image) for image in pixel_values.split(1)]))
+                return ImageMattingOutput(alphas=torch.cat([self._matte(image) for image in _images(pixel_values)]))
             if self.about.architecture == "Mask2FormerForUniversalSegmentation":
                 return self._segments(pixel_values, _asked.get("pixel_mask"))
-            parts = [self.tensors(image) for image in pixel_values.split(1)]
+            parts = [self.tensors(image) for image in _images(pixel_values)]
             (name,) = self.about.outputs
             joined = torch.cat([part[name] for part in parts])
             if name == "logits":
@@ -173,7 +173,7 @@ class ExportedModel:
         multiple = self.about.sizes.multiple
         sizes = [(height, width)] * b if mask is None else image_sizes(pixels, mask)
         classes, masks, covered = [], [], []
-        for image, (h, w) in zip(pixels.split(1), sizes, strict=True):
+        for image, (h, w) in zip(_images(pixels), sizes, strict=True):
             # Alone, filled up with zeros to whole multiples, as in the paper.
             rows, columns = self.about.sizes.fixed or (-(-h // multiple) * multiple, -(-w // multiple) * multiple)
             cut = image[:, :, :rows, :columns]
@@ -190,6 +190,10 @@ class ExportedModel:
             masks_queries_logits=torch.cat(filled),
             mask_sizes=torch.tensor(covered),
         )
+
+
+def _images(batch: Tensor) -> list[Tensor]:
+    return [batch[i : i + 1] for i in range(len(batch))]
 
 
 def _processor(about: About) -> ImageProcessor:

@@ -96,8 +96,8 @@ def describe(model: str | os.PathLike[str] | Model | DepthEstimator | Segmenter)
 
     if is_exported(model):
         raise ConfigError(f"{model} is an exported model already: export the checkpoint that it came from")
-    source = str(model) if isinstance(model, (str, os.PathLike)) else ""
-    network, processor, kind = _parts(model, task_of(model) if source else None)
+    source = os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""
+    network, processor, kind = _parts(model, task_of(source) if source else None)
     name = type(network).__name__
     if name not in OUTPUTS:
         raise ConfigError(f"a {name} cannot be exported: give one of {', '.join(OUTPUTS)}, with its head")

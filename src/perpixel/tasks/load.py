@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from perpixel.errors import CheckpointError
 
@@ -42,10 +42,10 @@ def load(
     from perpixel.tasks.segmentation import load_segmenter
 
     if is_exported(model):
-        opened = open_exported(model).to(device)
+        opened: Any = open_exported(model).to(device)
         if opened.task == "depth":
             return load_depth_model(opened)
-        return load_segmenter(opened) if opened.task == "segmentation" else opened
+        return load_segmenter(opened) if opened.task == "segmentation" else cast("ExportedModel", opened)
     task = task_of(model)
     if task == "depth":
         return load_depth_model(model, device)
