@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from models.vitmatte.tiny import tiny_model
+from perpixel.layers import winograd
 from perpixel.models.vitmatte import decode as tiled
 from perpixel.models.vitmatte.decode import decode
 
@@ -24,7 +25,8 @@ def inputs(b, rows, columns):
 
 def unwritten(like, channels, size):
     """What was never written shows in the result."""
-    return torch.full((1, channels, *size), torch.nan, dtype=like.dtype)
+    plain = torch.full((1, channels, *size), torch.nan, dtype=like.dtype)
+    return plain.contiguous(memory_format=torch.channels_last)
 
 
 @settings(max_examples=15, deadline=None)
@@ -65,6 +67,30 @@ def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, ar
     # A computed pixel shares a tile with a needed one.
     near = functional.max_pool2d(needed.float(), 2 * tile - 1, stride=1, padding=tile - 1) > 0
     assert not alphas[~near].any()
+
+
+@pytest.mark.skipif(not winograd.has_loops(), reason="the compiled loops cannot be had here")
+@settings(max_examples=6, deadline=None)
+@given(
+    rows=st.integers(1, 4),
+    columns=st.integers(1, 4),
+    tile=st.sampled_from([9, 16, 128]),
+    area=AREAS,
+    share=st.sampled_from([1e-3, 0.3, 1]),
+)
+@torch.no_grad()
+def test_the_faster_convolutions_give_the_same(rows, columns, tile, area, share):
+    features, pixels = inputs(1, rows, columns)
+    needed = torch.rand(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(rows)) < share
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
+            patch.setattr(winograd, name, 0)
+        patch.setattr(tiled, "TILE", tile)
+        patch.setattr(tiled, "AREA", area)
+        patch.setattr(tiled, "_empty", unwritten)
+        alphas = decode(DECODER, features, pixels, needed)
+    expected = DECODER(features, pixels)
+    assert (alphas - expected)[needed].abs().sum() < 2e-5 * max(1, int(needed.sum()))
 
 
 @torch.no_grad()

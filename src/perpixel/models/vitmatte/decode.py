@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perpixel.layers.convolution import fold_norm
 from perpixel.layers.precision import lowered
+from perpixel.layers.winograd import Kernel, Part, Window, convolve, pays, prepare
 
 if TYPE_CHECKING:
     from perpixel.models.vitmatte.model import VitMatteBasicConv3x3, VitMatteDetailCaptureModule, VitMatteFusionBlock
@@ -28,10 +30,11 @@ MARGIN = 3
 
 
 class _Convolution(NamedTuple):
-    """A 3×3 convolution with its batch norm folded in."""
+    """A 3×3 convolution with its batch norm folded in; `quick` where the tiles are worth the faster way."""
 
     weight: Tensor
     bias: Tensor
+    quick: Kernel | None = None
 
 
 class _Tile(NamedTuple):
@@ -104,7 +107,7 @@ def decode_area(
     """Decode one area of one image: (c, h, w) features and (4, H, W) pixels → (1, H, W), 0 where nothing is needed."""
     details = _details(decoder, pixels)
     fusion = cast("Iterable[VitMatteFusionBlock]", decoder.fusion_blocks)
-    blocks = [_fold(block.conv.conv, block.conv.batch_norm) for block in fusion]
+    blocks = [_with_quick(_fold(block.conv.conv, block.conv.batch_norm), features) for block in fusion]
     tiles = _tiles(needed, [tuple(d.shape[-2:]) for d in details])
     x = features[None].contiguous(memory_format=torch.channels_last)  # (1, c, h, w)
     for level in range(len(blocks) - 1, 0, -1):
@@ -112,7 +115,7 @@ def decode_area(
         detail = details[level]
         out = _empty(x, block.weight.shape[0], detail.shape[-2:])
         for tile in tiles[level]:
-            out[:, :, tile.top : tile.bottom, tile.left : tile.right] = _fuse(x, detail, block, tile)
+            _fuse(x, detail, block, tile, out, tile)
         x = out
     head = decoder.matting_head.matting_convs
     first = _fold(head[0], head[1])
@@ -121,7 +124,9 @@ def decode_area(
     alpha = torch.zeros(1, height, width, dtype=torch.float32, device=pixels.device)
     for tile in tiles[0]:
         wide = _grow(tile, height, width)
-        fused = _fuse(x, details[0], blocks[-1], wide)  # (1, c, tile + 2, tile + 2)
+        size = torch.Size((wide.bottom - wide.top, wide.right - wide.left))
+        fused = _empty(x, blocks[-1].weight.shape[0], size)  # (1, c, tile + 2, tile + 2)
+        _fuse(x, details[0], blocks[-1], wide, fused, _Tile(0, size[0], 0, size[1]))
         middle = functional.conv2d(fused, first.weight, first.bias, padding=1).relu_()
         middle = middle[:, :, tile.top - wide.top :, tile.left - wide.left :]
         middle = middle[:, :, : tile.bottom - tile.top, : tile.right - tile.left]
@@ -132,12 +137,16 @@ def decode_area(
 
 def _fold(convolution: nn.Module, norm: nn.Module) -> _Convolution:
     assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    start = convolution.bias if convolution.bias is not None else torch.zeros_like(norm.running_mean)
-    bias = norm.bias + (start - norm.running_mean) * scale
-    weight = convolution.weight * scale[:, None, None, None]
+    weight, bias = fold_norm(convolution, norm)
+    assert bias is not None
     return _Convolution(weight.contiguous(memory_format=torch.channels_last), bias)
+
+
+def _with_quick(block: _Convolution, like: Tensor) -> _Convolution:
+    outputs, inputs = block.weight.shape[:2]
+    if not pays(inputs, outputs, TILE * TILE, like):
+        return block
+    return block._replace(quick=prepare(block.weight, block.bias))
 
 
 def _details(decoder: VitMatteDetailCaptureModule, pixels: Tensor) -> list[Tensor]:
@@ -156,28 +165,42 @@ def _grow(tile: _Tile, height: int, width: int) -> _Tile:
     return _Tile(max(0, tile.top - 1), min(height, tile.bottom + 1), max(0, tile.left - 1), min(width, tile.right + 1))
 
 
-def _fuse(x: Tensor, detail: Tensor, block: _Convolution, tile: _Tile) -> Tensor:
-    """One fusion block on one tile of its output: (1, c', tile height, tile width)."""
+def _fuse(x: Tensor, detail: Tensor, block: _Convolution, tile: _Tile, out: Tensor, place: _Tile) -> None:
+    """Write one fusion block's output on one tile to a place in `out`, (1, c', …)."""
     height, width = detail.shape[-2:]
     wide = _grow(tile, height, width)
-    larger = _double(x, wide)
-    both = torch.cat([detail[:, :, wide.top : wide.bottom, wide.left : wide.right], larger], dim=1)
-    out = functional.conv2d(both, block.weight, block.bias, padding=1).relu_()
+    larger, start = _double(x, wide)
+    top, left = tile.top - start[0], tile.left - start[1]
+    if block.quick is not None:
+        parts = [Part(_plane(detail), tile.top, tile.left), Part(_plane(larger), top, left)]
+        convolve(parts, block.quick, _plane(out), Window(*place), relu=True)
+        return
+    rows = slice(wide.top - start[0], wide.bottom - start[0])
+    columns = slice(wide.left - start[1], wide.right - start[1])
+    both = [detail[:, :, wide.top : wide.bottom, wide.left : wide.right], larger[:, :, rows, columns]]
+    fused = functional.conv2d(torch.cat(both, dim=1), block.weight, block.bias, padding=1).relu_()
     top, left = tile.top - wide.top, tile.left - wide.left
-    return out[:, :, top : top + tile.bottom - tile.top, left : left + tile.right - tile.left]
+    fused = fused[:, :, top : top + tile.bottom - tile.top, left : left + tile.right - tile.left]
+    out[:, :, place.top : place.bottom, place.left : place.right] = fused
 
 
-def _double(x: Tensor, tile: _Tile) -> Tensor:
-    """A piece of the bilinear enlargement of x by two; `tile` counts in the enlarged image."""
+def _plane(x: Tensor) -> Tensor:
+    """(1, c, h, w) → (h, w, c), no copy where the channels lie last in memory."""
+    return x[0].permute(1, 2, 0).contiguous()
+
+
+def _double(x: Tensor, tile: _Tile) -> tuple[Tensor, tuple[int, int]]:
+    """A piece of the bilinear enlargement of x by two that holds a tile of it, and where the piece starts.
+
+    The tile and the start count in the enlarged image. The piece ends beyond the tile, or where the image does.
+    """
     height, width = x.shape[-2:]
     top, left = max(0, tile.top // 2 - 1), max(0, tile.left // 2 - 1)
     bottom, right = min(height, (tile.bottom + 1) // 2 + 1), min(width, (tile.right + 1) // 2 + 1)
     larger = functional.interpolate(
         x[:, :, top:bottom, left:right], scale_factor=2, mode="bilinear", align_corners=False
     )
-    rows = slice(tile.top - 2 * top, tile.bottom - 2 * top)
-    columns = slice(tile.left - 2 * left, tile.right - 2 * left)
-    return larger[:, :, rows, columns]
+    return larger, (2 * top, 2 * left)
 
 
 def _tiles(needed: Tensor | None, sizes: list[tuple[int, ...]]) -> list[list[_Tile]]:
