@@ -21,6 +21,8 @@ from perpixel.errors import ConfigError
 from perpixel.export.about import OUTPUTS, Sizes
 from perpixel.models.base import Model
 
+# Smaller tensors, such as biases, stay in 32 bits: they weigh nothing.
+LEAST_HALVED = 1024
 # The longest side that a program with open sizes is said to take.
 LONGEST = 16384
 # With open sizes it is recorded at about this size: more than one window at every stage, and no model's own size.
@@ -33,20 +35,26 @@ class TensorsOnly(nn.Module):
 
     Args:
         model: one of `OUTPUTS`, in eval mode.
-        half: compute in float16, with float32 at both ends.
+        half: keep the large weights in 16 bits, and compute in 32 bits all the same.
     """
 
     def __init__(self, model: Model, half: bool = False) -> None:
         super().__init__()
-        self.model = model.half() if half else model
-        self.half_inside = half
+        self.model = model
+        self.halved = []
+        for name, parameter in model.named_parameters():
+            if half and parameter.numel() >= LEAST_HALVED:
+                parameter.data = parameter.data.half()
+                self.halved.append(name)
         self.names = OUTPUTS[type(model).__name__]
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """(1, c, H, W) float32 → the outputs that `OUTPUTS` names, float32."""
-        if self.half_inside:
-            pixel_values = pixel_values.half()
-        output = self.model(pixel_values, return_dict=True)
+        if self.halved:
+            whole = {name: self.model.get_parameter(name).float() for name in self.halved}
+            output = torch.func.functional_call(self.model, whole, (pixel_values,), {"return_dict": True})
+        else:
+            output = self.model(pixel_values, return_dict=True)
         return tuple(getattr(output, name).float() for name in self.names)
 
 

@@ -12,12 +12,10 @@ from torch.export import ExportedProgram
 
 from perpixel.errors import MissingDependencyError
 from perpixel.export.about import INPUT, About
-from perpixel.export.model import quiet
+from perpixel.export.model import LEAST_HALVED, quiet
 
 # A protobuf file ends at 2 GiB; from here on the weights go into a file of their own beside it.
 EMBEDDED_BYTES = 1_800_000_000
-# Smaller tensors, such as biases, stay in 32 bits: they weigh nothing.
-LEAST_HALVED = 1024
 
 
 def write_onnx(program: ExportedProgram, path: Path, about: About, *, embedded_bytes: int = EMBEDDED_BYTES) -> About:

@@ -46,8 +46,8 @@ def export(
         size: the height and width in pixels of a file that takes one size only.
         dynamic: whether height and width stay open, which is so unless a size is given. Then any multiples of the
             model's own do, 32 for most.
-        half: store the weights in 16 bits: half the size, and numbers that differ a little. ONNX and OpenVINO still
-            compute in 32 bits where the processor does; a `.pt2` computes in float16.
+        half: store the weights in 16 bits: half the size, and numbers that differ a little. They become 32 bits again
+            when the file runs.
         tolerance: the largest difference from the model that is accepted, as a share of the output's standard
             deviation: 1e-3 if not given, and 5e-2 with `half`.
 
