@@ -12,20 +12,25 @@ from perpixel.train.state import Position
 def card(processes=1, **fields):
     recipe = Recipe("semantic", DataRecipe("ade20k", "data/ade"), **fields)
     best = {"pixel_accuracy": 0.81234, "mean_iou": 0.5, "iou/void": float("nan")}
-    position = Position(step=100, items=800, seconds=7500.0, best_step=80, best=best)
+    before = {"mean_iou": 0.25}
+    position = Position(step=100, items=800, seconds=7500.0, best_step=80, best=best, before=before)
     return recipe, model_card(recipe, position, "mean_iou", "a machine", processes)
 
 
 def test_it_tells_what_was_measured_on_what():
     _, text = card()
-    assert "On the 10% of the data that were held out, after step 80:" in text
+    assert "On the 10% of the data that were held out:" in text
+    assert "| measure | before | after step 80 |" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert rows[2:] == ["| mean_iou | 0.5 |", "| pixel_accuracy | 0.8123 |"]  # the headline first, nothing unknown
+    assert rows[2:] == [
+        "| mean_iou | 0.25 | 0.5 |",
+        "| pixel_accuracy | – | 0.8123 |",
+    ]  # the headline first, nothing unknown
     assert "`data/ade` (ade20k, train)" in text
     assert "Seed 0; 2 h 5 min on a machine." in text
     assert "step 80 of 100, 8 samples a step" in text
     _, text = card(validation=DataRecipe("ade20k", "other", "validation"), validation_samples=50)
-    assert "On `other` (ade20k, validation), the first 50 of them, after step 80:" in text
+    assert "On `other` (ade20k, validation), the first 50 of them:" in text
 
 
 def test_its_recipe_runs_again(tmp_path):

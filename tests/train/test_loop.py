@@ -63,7 +63,8 @@ def test_it_learns_and_keeps_the_best(tmp_path):
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.5 * losses[0]
     errors = {line["step"]: line["validation"]["error"] for line in lines if "validation" in line}
-    assert list(errors) == [10, 20, 30]
+    assert list(errors) == [0, 10, 20, 30]
+    assert errors[0] == measured(None, toy_recipe(tmp_path, batch_size=4))["error"]
     assert measured(best, toy_recipe(tmp_path, batch_size=4))["error"] == min(errors.values())
     assert measured(best.parent / "last", toy_recipe(tmp_path, batch_size=4))["error"] == errors[30]
     assert not [path for path in best.parent.iterdir() if path.name.startswith(".")]
@@ -91,7 +92,7 @@ def test_two_small_batches_are_one_large_one(tmp_path):
 
     run(tmp_path / "large", Plain, batch_size=4, **changes)
     run(tmp_path / "small", Plain, batch_size=2, accumulate=2, **changes)
-    (large, at_end), (small, _) = log(tmp_path / "large"), log(tmp_path / "small")
+    (_, large, at_end), (_, small, _) = log(tmp_path / "large"), log(tmp_path / "small")
     assert small["loss"] == pytest.approx(large["loss"], rel=1e-5)
     assert small["gradient_norm"] == pytest.approx(large["gradient_norm"], rel=1e-5)
     weights = [load_file(tmp_path / name / "last" / "model.safetensors") for name in ("large", "small")]
@@ -102,7 +103,7 @@ def test_two_small_batches_are_one_large_one(tmp_path):
 def test_gradients_are_clipped(tmp_path):
     run(tmp_path / "free", clip=0.0, steps=1)
     run(tmp_path / "held", clip=0.1, steps=1)
-    free, held = (log(tmp_path / name)[0]["gradient_norm"] for name in ("free", "held"))
+    free, held = (log(tmp_path / name)[1]["gradient_norm"] for name in ("free", "held"))
     assert free == held > 0.1  # what is logged is the norm before
     states = [torch.load(tmp_path / name / "state.pt", weights_only=True)["optimizer"] for name in ("free", "held")]
     moments = [state["state"]["head.weight"]["exp_avg"] for state in states]
@@ -154,7 +155,7 @@ def test_a_run_ends_early_without_a_gain(tmp_path):
         larger_is_better = True  # the error falls, so this never gains
 
     folder = run(tmp_path, Stuck, steps=100, validate_every=2, patience=2, save_every=50)
-    assert [line["step"] for line in log(tmp_path) if "validation" in line] == [2, 4, 6]
+    assert [line["step"] for line in log(tmp_path) if "validation" in line] == [0, 2, 4, 6]
     assert torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"] == 6
     assert "step 2 of 6" in (folder / "README.md").read_text()
     before = log(tmp_path)
@@ -170,7 +171,7 @@ def test_a_measure_that_is_no_number_never_wins(tmp_path):
     class Sometimes(ErrorMeter):
         def compute(self):
             Sometimes.count += 1
-            return {"error": {1: math.nan, 2: 5.0}.get(Sometimes.count, math.nan)}
+            return {"error": {1: 1.0, 3: 5.0}.get(Sometimes.count, math.nan)}  # the first is before any step
 
         count = 0
 
@@ -187,7 +188,7 @@ def test_trackers_are_told(tmp_path):
     events.Reload()
     losses = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert losses == [(line["step"], pytest.approx(line["loss"])) for line in log(tmp_path) if "loss" in line]
-    assert [event.step for event in events.Scalars("validation/error")] == [3, 6]
+    assert [event.step for event in events.Scalars("validation/error")] == [0, 3, 6]
 
 
 def test_gradient_checkpointing_is_asked_for(tmp_path):
@@ -208,7 +209,7 @@ def test_gradient_checkpointing_is_asked_for(tmp_path):
 def test_half_precision_trains(tmp_path):
     run(tmp_path / "bf16", precision="bf16", steps=3)
     run(tmp_path / "no", steps=3)  # in the same process
-    half, full = (log(tmp_path / name)[0]["loss"] for name in ("bf16", "no"))
+    half, full = (log(tmp_path / name)[1]["loss"] for name in ("bf16", "no"))
     assert half != full and half == pytest.approx(full, rel=0.02)
     weights = load_file(tmp_path / "bf16" / "best" / "model.safetensors")
     assert weights["head.weight"].dtype == torch.float32

@@ -128,10 +128,12 @@ class ToyTask:
 
 
 def measured(folder, recipe):
-    """What a saved model measures, without the loop."""
+    """What a saved model measures, without the loop; without a folder, what a run starts from."""
     task = ToyTask(recipe)
+    torch.manual_seed(recipe.seed)
     model = task.model().eval()
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    if folder is not None:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
     meter, data = task.meter(), task.validation_data()
     with torch.no_grad():
         for start in range(0, len(data), recipe.batch_size):

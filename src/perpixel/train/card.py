@@ -104,8 +104,17 @@ def _table(recipe: Recipe, position: Position, headline: str, step: int) -> list
         where = f"the {recipe.holdout:.0%} of the data that were held out"
     some = f", the first {recipe.validation_samples} of them" if recipe.validation_samples else ""
     ordered = sorted(measures, key=lambda name: name != headline)
-    rows = [f"| {name} | {measures[name]:.4g} |" for name in ordered if math.isfinite(measures[name])]
-    return [f"On {where}{some}, after step {step}:", "", "| measure | value |", "| --- | --- |", *rows]
+    before = position.before or dict.fromkeys(measures, math.nan)
+    rows = [
+        f"| {name} | {_number(before.get(name, math.nan))} | {_number(measures[name])} |"
+        for name in ordered
+        if math.isfinite(measures[name])
+    ]
+    return [f"On {where}{some}:", "", f"| measure | before | after step {step} |", "| --- | --- | --- |", *rows]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
 def _data(data: DataRecipe) -> str:

@@ -92,6 +92,8 @@ class _Run:
 
     def _train(self) -> None:
         recipe, position = self.recipe, self.position
+        if position.step == 0 and len(self.validation):
+            self._measure_the_start()
         batches = iter(self._training_batches())
         while not self._finished():
             self._step(batches)
@@ -248,6 +250,12 @@ class _Run:
         return send_to_device(batch, self.accelerator.device, non_blocking=True)
 
     # Measuring
+
+    def _measure_the_start(self) -> None:
+        """What the run starts from, for comparison; it is never the best, as its model has learnt nothing."""
+        with _evaluating(self.plain_model):
+            self.position.before = self._measure()
+        self.progress.measured(0, self.position.before, self.task.headline, False)
 
     def _validate(self) -> None:
         position, headline = self.position, self.task.headline

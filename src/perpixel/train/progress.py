@@ -36,7 +36,7 @@ class Progress:
         self.shown: dict[str, str] = {}
         self.bar: Any = None
         if accelerator.is_main_process:
-            keep_log(self.path, step)
+            keep_log(self.path, step or -1)  # a run that begins anew measures its start anew
             if sys.stderr.isatty():
                 self.bar = _bar()
                 self.task = self.bar.add_task("training", total=recipe.steps, completed=step, numbers="")

@@ -49,6 +49,7 @@ class Position:
         best_step: when the best model was measured; 0 before any was.
         best: what was measured then.
         measured: what was measured last.
+        before: what was measured before the first step.
         waiting: validations since the best one.
     """
 
@@ -58,6 +59,7 @@ class Position:
     best_step: int = 0
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     measured: dict[str, float] = dataclasses.field(default_factory=dict)
+    before: dict[str, float] = dataclasses.field(default_factory=dict)
     waiting: int = 0
 
 
