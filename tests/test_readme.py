@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from perpixel.cli import main
+from perpixel.tasks import segmentation
 from tasks.known_depth import estimator
+from train import pictures
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -48,6 +50,21 @@ def framed_segmenter():
     return Segmenter(model, Mask2FormerImageProcessor(size_divisor=32))
 
 
+def at_hand(words, folder):
+    """The same command with a tiny model and two steps instead of a long run from a model of the Hub."""
+    if words[1] != "train":
+        return words
+    from models.mask2former.tiny import tiny_config
+    from perpixel import Mask2FormerForUniversalSegmentation
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
+
+    config = tiny_config(num_labels=None, id2label={0: "dark", 1: "bright"})
+    Mask2FormerForUniversalSegmentation(config).save_pretrained(folder)
+    Mask2FormerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    small = ["augment.crop=[64, 64]", "batch_size=2", "workers=0", "trackers=[]", "validate_every=1"]
+    return [*words, f"start={folder}", "steps=2", *small]
+
+
 COMMANDS = [part.strip() for line in SHELL for part in line.split("&&") if part.strip().startswith("perpixel ")]
 
 
@@ -55,9 +72,18 @@ COMMANDS = [part.strip() for line in SHELL for part in line.split("&&") if part.
 def checkout(tmp_path, monkeypatch, examples):
     # The Hub's models are out of reach here: one that sees a person in the middle of a picture takes the place of the
     # one for segmentation, and one that takes what is bright for near that of the one for depth.
-    monkeypatch.setattr("perpixel.tasks.segmentation.load_segmenter", lambda *_, **__: framed_segmenter())
+    load_segmenter = segmentation.load_segmenter
+    monkeypatch.setattr(
+        segmentation,
+        "load_segmenter",
+        lambda model=None, *more, **named: (
+            framed_segmenter() if model is None else load_segmenter(model, *more, **named)
+        ),
+    )
     monkeypatch.setattr("perpixel.tasks.depth.load_depth_model", lambda *_, **__: estimator(side=64))
     shutil.copytree(examples, tmp_path / "examples")
+    shutil.copytree(examples.parent / "recipes", tmp_path / "recipes")
+    pictures.labels(tmp_path / "photos")
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -89,7 +115,7 @@ def test_python_examples_run(checkout):
 def test_commands_run_in_order(checkout, capsys):
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
-        words = shlex.split(command)
+        words = at_hand(shlex.split(command), checkout / "tiny")
         assert main(words[1:]) == 0, f"{command}\n{capsys.readouterr().err}"
         if "-o" in words:
             assert Path(words[words.index("-o") + 1]).exists()
