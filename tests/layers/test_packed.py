@@ -29,6 +29,18 @@ def test_the_same_map(shape, bias, fused):
     torch.testing.assert_close(packed(x), apply(plain(x)).detach(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("fused", ["none", "relu"])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_added_to_something(fused, gradient):
+    plain, x, rest = linear(), torch.randn(3, 2, 7), torch.randn(3, 2, 5, requires_grad=gradient)
+    packed = PackedLinear([plain], fused=fused)
+    kept = rest.detach().clone()
+    expected = rest + (plain(x).relu() if fused == "relu" else plain(x))
+    sums = packed.added(x, rest)
+    torch.testing.assert_close(sums.detach(), expected.detach(), atol=1e-5, rtol=1e-5)
+    assert torch.equal(rest, kept) and sums.requires_grad == gradient
+
+
 def test_inputs_that_are_parts_of_others():
     plain, x = linear(), torch.randn(6, 9, 4).transpose(1, 2)[:, :, 1:8]
     torch.testing.assert_close(PackedLinear([plain])(x), plain(x).detach(), atol=1e-5, rtol=1e-5)

@@ -84,15 +84,25 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, inputs) to (…, outputs)."""
-        if (
+        if self._is_quick(x):
+            y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, self.fused, [], "none")
+            return y
+        return ACTIVATIONS[self.fused](functional.linear(x, self.weight, self.bias))
+
+    def added(self, x: Tensor, rest: Tensor) -> Tensor:
+        """`rest` (…, outputs) plus the map of x (…, inputs), without an activation, in one pass."""
+        if self.fused == "none" and self._is_quick(x) and self._is_quick(rest):
+            y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, rest, self._packed, self.bias, "add")
+            return y
+        return rest + self(x)
+
+    def _is_quick(self, x: Tensor) -> bool:
+        return (
             self._packed.is_mkldnn
             and x.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
             and not (x.requires_grad and torch.is_grad_enabled())
-        ):
-            y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, self.fused, [], "none")
-            return y
-        return ACTIVATIONS[self.fused](functional.linear(x, self.weight, self.bias))
+        )
 
     def extra_repr(self) -> str:
         """What `repr` shows."""

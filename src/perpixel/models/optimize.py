@@ -9,44 +9,42 @@ does not find, it does as the original does.
 from __future__ import annotations
 
 import copy
+from importlib import import_module
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.dinov2 import Dinov2MLP
-from perpixel.backbones.swin import SwinLayer, SwinSelfAttention
-from perpixel.backbones.swin_packed import PackedWindowAttention
-from perpixel.backbones.vit import ViTLayer
-from perpixel.backbones.vitdet import VitDetMlp
 from perpixel.layers.convolution import QuickConv2d, is_plain
 from perpixel.layers.packed import Fused, PackedLinear, PackedSelfAttention, can_pack
 from perpixel.layers.transformer import ViTSelfAttention
 from perpixel.models.base import Model
-from perpixel.models.depth_anything.model import DepthAnythingDepthEstimationHead
-from perpixel.models.dpt.heads import DPTDepthEstimationHead
-from perpixel.models.dpt.neck import DPTPreActResidualLayer, DPTReassembleStage
-from perpixel.models.dpt.quick import QuickDepthAnythingHead, QuickDepthHead, QuickResidual
-from perpixel.models.mask2former.pixel_decoder import Mask2FormerPixelDecoderEncoderLayer
-from perpixel.models.mask2former.transformer_decoder import Mask2FormerMaskedAttentionDecoderLayer
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
+# Classes are named and not imported: a model of one family needs no other.
 # Forms with the parameters of the class that they stand for.
-FORMS: dict[type[nn.Module], type[nn.Module]] = {
-    DPTPreActResidualLayer: QuickResidual,
-    DPTDepthEstimationHead: QuickDepthHead,
-    DepthAnythingDepthEstimationHead: QuickDepthAnythingHead,
+FORMS = {
+    "perpixel.backbones.vit.ViTLayer": "perpixel.backbones.vit_quick.QuickViTLayer",
+    "perpixel.models.dpt.neck.DPTPreActResidualLayer": "perpixel.models.dpt.quick.QuickResidual",
+    "perpixel.models.dpt.heads.DPTDepthEstimationHead": "perpixel.models.dpt.quick.QuickDepthHead",
+    "perpixel.models.depth_anything.model.DepthAnythingDepthEstimationHead": (
+        "perpixel.models.dpt.quick.QuickDepthAnythingHead"
+    ),
 }
 # Where a linear map is followed by an activation: the map's place and the activation's name in a module.
-FOLLOWED: dict[type[nn.Module], tuple[str, str]] = {
-    VitDetMlp: ("fc1", "activate"),
-    Dinov2MLP: ("fc1", "activation"),
-    ViTLayer: ("intermediate.dense", "activation"),
-    SwinLayer: ("intermediate.dense", "activation"),
-    Mask2FormerPixelDecoderEncoderLayer: ("fc1", "activation"),
-    Mask2FormerMaskedAttentionDecoderLayer: ("fc1", "activation"),
+FOLLOWED = {
+    "perpixel.backbones.vitdet.VitDetMlp": ("fc1", "activate"),
+    "perpixel.backbones.dinov2.Dinov2MLP": ("fc1", "activation"),
+    "perpixel.backbones.vit.ViTLayer": ("intermediate.dense", "activation"),
+    "perpixel.backbones.swin.SwinLayer": ("intermediate.dense", "activation"),
+    "perpixel.models.mask2former.pixel_decoder.Mask2FormerPixelDecoderEncoderLayer": ("fc1", "activation"),
+    "perpixel.models.mask2former.transformer_decoder.Mask2FormerMaskedAttentionDecoderLayer": ("fc1", "activation"),
 }
+# Forms that are made of a module whose linear maps can all be packed.
+PACKED = {"perpixel.backbones.swin.SwinSelfAttention": "perpixel.backbones.swin_packed.PackedWindowAttention"}
+# Modules that read the weights of their linear maps, and where these are.
+READ = {"perpixel.models.dpt.neck.DPTReassembleStage": "readout_projects"}
 FUSED: dict[Any, Fused] = {functional.gelu: "gelu", functional.relu: "relu"}
 
 
@@ -56,14 +54,24 @@ def optimized(model: AnyModel) -> AnyModel:
     for module in list(made.modules()):
         if isinstance(module, Model):
             module.optimized = True
-        if type(module) in FORMS:
-            module.__class__ = FORMS[type(module)]
+        name = _name(module)
+        if name in FORMS:
+            module.__class__ = _class(FORMS[name])
         elif is_plain(module):
             module.__class__ = QuickConv2d
-        if type(module) in FOLLOWED:
-            _join(module, *FOLLOWED[type(module)])
+        if name in FOLLOWED:
+            _join(module, *FOLLOWED[name])
     _pack(made)
     return made
+
+
+def _name(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _class(name: str) -> Any:
+    place, _, own = name.rpartition(".")
+    return getattr(import_module(place), own)
 
 
 def _shallow(model: AnyModel) -> AnyModel:
@@ -93,15 +101,13 @@ def _pack(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if type(child) is ViTSelfAttention and all(map(can_pack, child.children())):
             setattr(module, name, PackedSelfAttention([child.query, child.key, child.value], child.heads))
-        elif type(child) is SwinSelfAttention and all(map(can_pack, child.children())):
-            setattr(module, name, PackedWindowAttention(child))
+        elif _name(child) in PACKED and all(map(can_pack, child.children())):
+            setattr(module, name, _class(PACKED[_name(child)])(child))
         elif can_pack(child):
             assert isinstance(child, nn.Linear)
             setattr(module, name, PackedLinear([child]))
-        # These split the weights of their linear maps, or hand them to a function of torch.
-        elif isinstance(module, DPTReassembleStage) and name == "readout_projects":
-            continue
-        elif not isinstance(child, nn.MultiheadAttention):
+        # torch's own attention hands its weights to a function.
+        elif READ.get(_name(module)) != name and not isinstance(child, nn.MultiheadAttention):
             _pack(child)
 
 
