@@ -94,6 +94,11 @@ class About:
     half: bool = False
     opset: int = field(default=0)
 
+    def __post_init__(self) -> None:
+        # As it is read again: in JSON the keys of a mapping are texts, and tuples are lists.
+        for name in ("config", "processor"):
+            object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
+
     def to_texts(self) -> dict[str, str]:
         """Every field as a text: a text as it is, anything else as JSON."""
         values = {**asdict(self), "config": dict(self.config), "processor": dict(self.processor)}
