@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import perpixel
 from perpixel.cli.reporting import UsageError
 from perpixel.errors import ConfigError
 
@@ -35,6 +36,7 @@ def train(
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
+    perpixel.tune_allocator()  # before torch is imported
     from perpixel.train.loop import train as run
     from perpixel.train.processes import leave
 
