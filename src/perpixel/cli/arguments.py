@@ -7,6 +7,9 @@ import typer
 
 from perpixel.cli.reporting import UsageError
 
+# So many pictures are shown to a model that is quantised.
+SHOWN = 16
+
 Images = Annotated[
     list[str],
     typer.Argument(metavar="IMAGE", help="Files, folders, patterns such as 'in/*.jpg'.", show_default=False),
@@ -47,6 +50,10 @@ Dtype = Annotated[
 Engine = Annotated[
     Literal["torch", "openvino"] | None,
     typer.Option(help="openvino is faster on the CPU from its second run on (perpixel[export]).", show_default="torch"),
+]
+Quantize = Annotated[
+    Literal["int8"] | None,
+    typer.Option(help="int8 by OpenVINO, after a look at the first pictures (needs nncf).", show_default=False),
 ]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)

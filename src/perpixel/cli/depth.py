@@ -70,6 +70,7 @@ def depth(
     device: given.Device = None,
     dtype: given.Dtype = None,
     engine: given.Engine = None,
+    quantize: given.Quantize = None,
     max_memory: given.MaxMemory = None,
 ) -> int:
     """Estimate depth: how far away each pixel of photographs is.
@@ -99,8 +100,8 @@ def depth(
         from perpixel.ops.tiling import memory_bytes
 
         memory_bytes(max_memory)
-    estimator = load_depth_model(model, device, dtype, engine, kind=kind)
     paths = [source.path for source in sources]
+    estimator = load_depth_model(model, device, dtype, engine, quantize, paths[: given.SHOWN], kind=kind)
     files = dict(zip(paths, targets, strict=True))
 
     def work(image: Path, target: Path) -> Done:

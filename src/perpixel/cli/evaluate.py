@@ -71,6 +71,7 @@ def evaluate(
     device: given.Device = None,
     dtype: given.Dtype = None,
     engine: given.Engine = None,
+    quantize: given.Quantize = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -223,7 +224,7 @@ def evaluate(
          "--inverse": inverse or None, "--num-labels": num_labels}
         if model
         else {"--split": split, "--option": option, "--limit": limit, "--device": device,
-              "--dtype": dtype, "--engine": engine}
+              "--dtype": dtype, "--engine": engine, "--quantize": quantize}
     )  # fmt: skip
     wrong = [name for name, value in others.items() if value]
     if wrong:
@@ -262,6 +263,7 @@ def evaluate(
                 device=device,
                 dtype=dtype,
                 engine=engine,
+                quantize=quantize,
                 options=options,
                 rules=rules,
                 worst=worst if report else 0,

@@ -24,6 +24,7 @@ def matte(
     device: given.Device = None,
     dtype: given.Dtype = None,
     engine: given.Engine = None,
+    quantize: given.Quantize = None,
     max_memory: given.MaxMemory = None,
     refine: given.Refine = None,
 ) -> int:
@@ -39,7 +40,9 @@ def matte(
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
 
-    network = load_matting_model(model, device, dtype, engine)
+    # Only looked at where the model was never quantised.
+    shown = [(source.path, hint_for(source.path, trimap, "trimap")) for source in sources[: given.SHOWN] if quantize]
+    network = load_matting_model(model, device, dtype, engine, quantize, shown)
 
     def work(image: Path, target: Path) -> Done:
         hint = hint_for(image, trimap, "trimap")

@@ -45,6 +45,7 @@ def segment(
     device: given.Device = None,
     dtype: given.Dtype = None,
     engine: given.Engine = None,
+    quantize: given.Quantize = None,
 ) -> int:
     """Find what is in photographs, with a mask and a name for each thing.
 
@@ -66,7 +67,7 @@ def segment(
     from perpixel.tasks.segmentation import labels_meant, load_segmenter
     from perpixel.tasks.things import known_things
 
-    segmenter = load_segmenter(model, device, dtype, engine)
+    segmenter = load_segmenter(model, device, dtype, engine, quantize, paths[: given.SHOWN])
     segmenter.kind(kind)  # before the work
     labels = labels_meant(label, segmenter.labels) if label else None
     numbers = {path: number for number, path in enumerate(paths, 1)}

@@ -19,7 +19,7 @@ from perpixel.evaluate.tally import Case, Progress, measure, this_share
 if TYPE_CHECKING:
     import torch
 
-    from perpixel.tasks.precision import Engine, Precision
+    from perpixel.tasks.precision import Engine, Precision, Quantize
 
 __all__ = ["evaluate"]
 
@@ -38,6 +38,7 @@ def evaluate(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
     options: Mapping[str, Any] | None = None,
     rules: Rules | Mapping[str, Any] | None = None,
     worst: int = 12,
@@ -59,6 +60,7 @@ def evaluate(
         device: where to compute; the CPU if not given, or each process's own accelerator where there are several.
         dtype: "bf16" or "fp16" measures the model in half precision, as the tasks take it.
         engine: "openvino" measures it as OpenVINO runs it.
+        quantize: "int8" measures it in 8 bits, which it was brought to before, see `perpixel.tasks`' `calibration`.
         options: further options of the layout's reader.
         rules: the protocol, as `perpixel.evaluate.rules.Rules` or a dict of its fields such as {"crop": "garg"};
             that of the papers by default.
@@ -85,7 +87,7 @@ def evaluate(
     rules = Rules.of(rules)
     judge = judge_for(data.kind, rules, data.categories)
     share = this_share()
-    predictor = predictor_for(data.kind, model, data.categories, rules, device or share.device, dtype, engine)
+    predictor = predictor_for(data.kind, model, data.categories, rules, device or share.device, dtype, engine, quantize)
     names = data.names
     mine = share.of(len(data) if limit is None else min(limit, len(data)))
 
@@ -106,6 +108,7 @@ def evaluate(
         "limit": limit,
         "dtype": None if dtype is None else str(dtype),
         "engine": engine,
+        "quantize": quantize,
         **rules.given(),
         **predictor.settings,
     }

@@ -37,6 +37,7 @@ def predictor_for(
     device: Any = None,
     dtype: Any = None,
     engine: Any = None,
+    quantize: Any = None,
 ) -> Predictor:
     """Load a model for a task.
 
@@ -48,18 +49,19 @@ def predictor_for(
         device: where.
         dtype: in which precision, as the tasks take it.
         engine: by what, likewise.
+        quantize: in how many bits, likewise.
 
     Raises:
         CheckpointError: it cannot be loaded, or is of another task.
         InputError: its labels are not the data set's.
     """
     if task == "matting":
-        return _matting(model, rules, device, dtype, engine)
+        return _matting(model, rules, device, dtype, engine, quantize)
     if task == "depth":
-        return _depth(model, rules, device, dtype, engine)
+        return _depth(model, rules, device, dtype, engine, quantize)
     if categories is None:
         raise InputError(f"the data set tells no classes, and {task} needs them: use a layout of segmentation")
-    return _segments(task, model, categories, rules, device, dtype, engine)
+    return _segments(task, model, categories, rules, device, dtype, engine, quantize)
 
 
 def with_trimap(sample: Sample, band: float | None) -> Sample:
@@ -78,10 +80,10 @@ def with_trimap(sample: Sample, band: float | None) -> Sample:
     return replace(sample, trimap=trimap_from_alpha(sample.alpha, band=band))
 
 
-def _matting(model: Any, rules: Rules, device: Any, dtype: Any, engine: Any) -> Predictor:
+def _matting(model: Any, rules: Rules, device: Any, dtype: Any, engine: Any, quantize: Any) -> Predictor:
     from perpixel.tasks.matting import load_matting_model, matte
 
-    network = load_matting_model(model, device, dtype, engine)
+    network = load_matting_model(model, device, dtype, engine, quantize)
 
     def predict(sample: MattingSample) -> npt.NDArray[np.float32]:
         assert sample.trimap is not None  # `with_trimap` saw to it
@@ -90,12 +92,12 @@ def _matting(model: Any, rules: Rules, device: Any, dtype: Any, engine: Any) -> 
     return Predictor(predict, {"input": "whole image" if rules.max_memory is None else "as memory allows"})
 
 
-def _depth(model: Any, rules: Rules, device: Any, dtype: Any, engine: Any) -> Predictor:
+def _depth(model: Any, rules: Rules, device: Any, dtype: Any, engine: Any, quantize: Any) -> Predictor:
     from perpixel.tasks.depth import depth, load_depth_model
 
     if rules.size is not None and not isinstance(rules.size, int):
         raise InputError(f"size is {rules.size!r}: for depth it is one number of pixels, such as 518")
-    estimator = load_depth_model(model, device, dtype, engine)
+    estimator = load_depth_model(model, device, dtype, engine, quantize)
     inverse = estimator.output_kind == "inverse"
     side = rules.size
 
@@ -113,11 +115,18 @@ def _depth(model: Any, rules: Rules, device: Any, dtype: Any, engine: Any) -> Pr
 
 
 def _segments(
-    task: LabelKind, model: Any, categories: Categories, rules: Rules, device: Any, dtype: Any, engine: Any
+    task: LabelKind,
+    model: Any,
+    categories: Categories,
+    rules: Rules,
+    device: Any,
+    dtype: Any,
+    engine: Any,
+    quantize: Any,
 ) -> Predictor:
     from perpixel.tasks.segmentation import load_segmenter, segment
 
-    segmenter = load_segmenter(model, device, dtype, engine)
+    segmenter = load_segmenter(model, device, dtype, engine, quantize)
     segmenter.kind(task)  # type: ignore[arg-type]
     numbers, notes = match_labels(segmenter.labels, categories)
     things = {label for label, number in numbers.items() if categories.things[number]}

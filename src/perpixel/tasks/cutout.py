@@ -15,7 +15,7 @@ from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.trimap import trimap_from_mask
 from perpixel.results import Matte
 from perpixel.tasks.matting import matte
-from perpixel.tasks.precision import Engine, Precision
+from perpixel.tasks.precision import Engine, Precision, Quantize
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ def cutout(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
     max_memory: int | str | None = None,
     refine: Literal["closed-form"] | None = None,
 ) -> Matte:
@@ -65,6 +66,7 @@ def cutout(
         device: as in `perpixel.matte`.
         dtype: as in `perpixel.matte`, for both models.
         engine: as in `perpixel.matte`, for both models.
+        quantize: as in `perpixel.matte`, for the matting model.
         max_memory: as in `perpixel.matte`.
         refine: as in `perpixel.matte`.
 
@@ -110,7 +112,15 @@ def cutout(
     elif trimap is None:
         trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
     return matte(
-        photo, trimap, model=model, device=device, dtype=dtype, engine=engine, max_memory=max_memory, refine=refine
+        photo,
+        trimap,
+        model=model,
+        device=device,
+        dtype=dtype,
+        engine=engine,
+        quantize=quantize,
+        max_memory=max_memory,
+        refine=refine,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,7 +18,7 @@ from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
 from perpixel.results.depth import DepthMap
 from perpixel.tasks.dense import dense_processor, family_of
 from perpixel.tasks.depth_memory import result_memory, working_memory
-from perpixel.tasks.precision import Engine, Precision, by_openvino, check_device, check_engine, ready
+from perpixel.tasks.precision import Engine, Precision, Quantize, by_openvino, check_device, check_engine, ready
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +76,7 @@ def depth(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
     max_memory: int | str | None = None,
     detail: Detail = "whole",
     size: int | None = None,
@@ -91,6 +93,8 @@ def depth(
             other numbers; "fp16" is for GPUs. Full precision if not given, or a loaded model's own.
         engine: "openvino" computes with OpenVINO on the CPU (the `export` extra): faster, with numbers within 1e-3 of
             their deviation in float32. The first call with a model converts it, which takes a minute or more.
+        quantize: "int8" computes with weights and activations of 8 bits by OpenVINO, with a small loss. What the model
+            is shown first decides how its numbers are rounded: this image, or the `calibration` it was loaded with.
         max_memory: the most working memory, beside weights and image, that it may take, such as "4GB". It is checked
             before the work; a smaller input would change the result, so it is never taken by itself.
         detail: "whole" gives the image to the model at once, at the size that it was trained for. "tiled" then goes
@@ -119,7 +123,7 @@ def depth(
         raise InputError(f"size is {size!r}: give the side that the model sees, in whole pixels, such as 518")
     limit = None if max_memory is None else memory_bytes(max_memory)
     photo = image if isinstance(image, Photo) else read_photo(image)
-    estimator = load_depth_model(model, device, dtype, engine, kind=kind)
+    estimator = load_depth_model(model, device, dtype, engine, quantize, [photo], kind=kind)
     values = estimate_depth(estimator, photo.pixels, detail=detail, size=size, limit=limit)
     return DepthMap(values, kind=estimator.output_kind, image=photo.pixels, icc_profile=photo.icc_profile)
 
@@ -129,6 +133,8 @@ def load_depth_model(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
+    calibration: Sequence[ImageLike | Photo] | None = None,
     *,
     kind: Kind | None = None,
 ) -> DepthEstimator:
@@ -142,6 +148,9 @@ def load_depth_model(
         device: as in `depth`.
         dtype: as in `depth`.
         engine: as in `depth`.
+        quantize: as in `depth`.
+        calibration: photographs, such as 16, that the model is shown when it is first quantised; the result is
+            kept, and they are not looked at again.
         kind: as in `depth`.
 
     Returns:
@@ -157,9 +166,9 @@ def load_depth_model(
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind={kind!r} is no kind of depth: use one of {', '.join(KINDS)}")
     check_device(device)
-    check_engine(engine)
-    if engine == "openvino":
-        model = cast(Any, by_openvino(DEFAULT_MODEL if model is None else model, "depth", dtype))
+    if check_engine(engine, quantize):
+        shown = None if calibration is None else [_shown(each) for each in calibration]
+        model = cast(Any, by_openvino(DEFAULT_MODEL if model is None else model, "depth", dtype, quantize, shown))
     if is_exported(model):
         opened: Any = open_exported(cast(Any, model), "depth").to(device)
         return DepthEstimator(opened, opened.processor, kind or opened.about.depth_kind or None)
@@ -175,6 +184,17 @@ def load_depth_model(
     else:
         network, processor = model, dense_processor(None, model.config)
     return DepthEstimator(ready(network, device, dtype), processor, kind)
+
+
+def _shown(image: ImageLike | Photo) -> Callable[[Any], torch.Tensor]:
+    """What makes the network's input of an image, with its processor."""
+
+    def pixels(processor: Any) -> torch.Tensor:
+        photo = image if isinstance(image, Photo) else read_photo(image)
+        inputs = processor(photo.pixels, return_tensors="pt", input_data_format="channels_last")
+        return cast("torch.Tensor", inputs["pixel_values"])
+
+    return pixels
 
 
 def _load(source: str | os.PathLike[str]) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from perpixel.ops.refine import refine_closed_form
 from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
 from perpixel.results import Matte
-from perpixel.tasks.precision import Engine, Precision, by_openvino, check_device, check_engine, ready
+from perpixel.tasks.precision import Engine, Precision, Quantize, by_openvino, check_device, check_engine, ready
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ def matte(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
     max_memory: int | str | None = None,
     refine: Literal["closed-form"] | None = None,
 ) -> Matte:
@@ -52,6 +54,8 @@ def matte(
             other numbers; "fp16" is for GPUs. Full precision if not given, or a loaded model's own.
         engine: "openvino" computes with OpenVINO on the CPU (the `export` extra): faster, with numbers within 1e-3 of
             their deviation in float32. The first call with a model converts it, which takes a minute or more.
+        quantize: "int8" computes with weights and activations of 8 bits by OpenVINO, with a small loss. What the model
+            is shown first decides how its numbers are rounded: this image, or the `calibration` it was loaded with.
         max_memory: the most working memory, beside weights and image, that the model may take, such as "4GB". The
             decoder then goes over the unknown pixels in overlapping areas of a size that fits, which gives the same
             numbers. Only where the backbone itself has no room for the whole image, the image is cut into overlapping
@@ -82,7 +86,7 @@ def matte(
     alpha: NDArray[np.float32] = np.divide(known, 255, dtype=np.float32)
     unknown = known == UNKNOWN
     if unknown.any():
-        network = load_matting_model(model, device, dtype, engine)
+        network = load_matting_model(model, device, dtype, engine, quantize, [(photo, known)])
         estimate = estimate_alpha(network, photo.pixels, known, limit)
         alpha[unknown] = estimate[unknown]
         if refine is not None:
@@ -95,6 +99,8 @@ def load_matting_model(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
+    calibration: Sequence[tuple[ImageLike | Photo, ImageLike]] | None = None,
 ) -> VitMatteForImageMatting:
     """The model that a task is to use: loaded by its name, or as given.
 
@@ -103,6 +109,9 @@ def load_matting_model(
         device: as in `matte`.
         dtype: as in `matte`.
         engine: as in `matte`.
+        quantize: as in `matte`.
+        calibration: photographs with their trimaps, such as 16, that the model is shown when it is first quantised;
+            the result is kept, and they are not looked at again.
 
     Returns:
         The model in eval mode on its device.
@@ -111,15 +120,28 @@ def load_matting_model(
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
     check_device(device)
-    check_engine(engine)
-    if engine == "openvino":
-        model = cast(Any, by_openvino(DEFAULT_MODEL if model is None else model, "matting", dtype))
+    if check_engine(engine, quantize):
+        shown = None if calibration is None else [_shown(*pair) for pair in calibration]
+        model = cast(Any, by_openvino(DEFAULT_MODEL if model is None else model, "matting", dtype, quantize, shown))
     if is_exported(model):
         # It has all that this task uses of the class.
         return cast("VitMatteForImageMatting", open_exported(cast(Any, model), "matting").to(device))
     if not isinstance(model, VitMatteForImageMatting):
         model = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
     return ready(model, device, dtype)
+
+
+def _shown(image: ImageLike | Photo, trimap: ImageLike) -> Callable[[Any], torch.Tensor]:
+    """What makes the network's input of an image and its trimap, with its processor."""
+
+    def pixels(processor: Any) -> torch.Tensor:
+        photo = image if isinstance(image, Photo) else read_photo(image)
+        known = snap_trimap(read_trimap(trimap))
+        check_trimap(known, (photo.height, photo.width))
+        inputs = processor(images=photo.pixels, trimaps=known, return_tensors="pt", input_data_format="channels_last")
+        return cast("torch.Tensor", inputs["pixel_values"])
+
+    return pixels
 
 
 def estimate_alpha(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from perpixel.errors import ConfigError, InputError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bf16", "fp16"]
 Engine = Literal["torch", "openvino"]
+Quantize = Literal["int8"]
 
 
 def check_device(device: str | torch.device | None) -> None:
@@ -64,13 +67,21 @@ def ready(
     return network
 
 
-def by_openvino(model: Any, task: str, dtype: Precision | str | torch.dtype | None) -> ExportedModel:
+def by_openvino(
+    model: Any,
+    task: str,
+    dtype: Precision | str | torch.dtype | None,
+    quantize: Quantize | None = None,
+    shown: Iterable[Callable[[Any], torch.Tensor]] | None = None,
+) -> ExportedModel:
     """A model as OpenVINO runs it, on the CPU; converted when it is first asked for, and kept in the user's cache.
 
     Args:
         model: as the task takes it.
         task: "matting", "segmentation" or "depth".
         dtype: "bf16" lets OpenVINO compute in it where the processor can; None is float32.
+        quantize: "int8" for weights and activations of 8 bits.
+        shown: what makes the pixels (1, c, H, W) of each image that the model is quantised by, from its processor.
 
     Raises:
         ConfigError: the model is an exported file, or computes in another precision already.
@@ -93,19 +104,39 @@ def by_openvino(model: Any, task: str, dtype: Precision | str | torch.dtype | No
     if is_exported(model) or is_exported(getattr(model, "network", None)):
         raise ConfigError("engine='openvino' converts a checkpoint, and an exported file is given: leave engine out")
     network, about = describe(model)
+    if quantize is not None:
+        from perpixel.export.int8 import check_int8
+
+        check_int8(about.architecture)
     if network.compute_dtype is not None or network.dtype != torch.float32:
         raise ConfigError(
             f"engine='openvino' needs weights in float32 and these are for {network.compute_dtype or network.dtype}: "
             "load the model without dtype, and give dtype with engine"
         )
-    return open_exported(converted(network, about), task, precision="f32" if half is None else "bf16")
+    path = converted(network, about)
+    precision = "f32" if half is None else "bf16"
+    if quantize is not None:
+        from perpixel.export.int8 import quantized, window_of
+
+        def pixels(converted: Path) -> Iterator[torch.Tensor]:
+            processor = open_exported(converted, task).processor
+            for make in shown or ():
+                yield window_of(make(processor), about.sizes.multiple)
+
+        path = quantized(path, about, pixels(path))
+    return open_exported(path, task, precision=precision)
 
 
-def check_engine(engine: Engine | None) -> None:
-    """Refuse an engine that there is not.
+def check_engine(engine: Engine | None, quantize: Quantize | None = None) -> bool:
+    """Refuse an engine that there is not, and say whether it is OpenVINO, which also computes in 8 bits.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none of this name, or no such quantisation by it.
     """
+    if quantize is not None and quantize not in get_args(Quantize):
+        raise InputError(f"quantize={quantize!r} is not known: use 'int8', or leave it out")
     if engine is not None and engine not in get_args(Engine):
         raise InputError(f"engine={engine!r} is not known: use one of {', '.join(get_args(Engine))}")
+    if quantize is not None and engine == "torch":
+        raise InputError(f"quantize={quantize!r} is done by OpenVINO: use engine='openvino', or leave engine out")
+    return engine == "openvino" or quantize is not None

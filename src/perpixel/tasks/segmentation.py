@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,7 @@ from perpixel.results import Segments
 from perpixel.results.labels import near_labels, same_label
 from perpixel.results.segments import KINDS, Kind
 from perpixel.tasks.dense import dense_processor, family_of
-from perpixel.tasks.precision import Engine, Precision, by_openvino, check_device, check_engine, ready
+from perpixel.tasks.precision import Engine, Precision, Quantize, by_openvino, check_device, check_engine, ready
 from perpixel.tasks.things import known_things
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def segment(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
 ) -> Segments:
     """Tell what is in a photograph, and where, to the pixel.
 
@@ -104,6 +105,8 @@ def segment(
             other numbers; "fp16" is for GPUs. Full precision if not given, or a loaded model's own.
         engine: "openvino" computes with OpenVINO on the CPU (the `export` extra): faster, with numbers within 1e-3 of
             their deviation in float32. The first call with a model converts it, which takes a minute or more.
+        quantize: "int8" computes with weights and activations of 8 bits by OpenVINO, with a small loss. What the model
+            is shown first decides how its numbers are rounded: this image, or the `calibration` it was loaded with.
 
     Returns:
         `Segments` of the image's size, the largest segment first.
@@ -127,7 +130,7 @@ def segment(
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}, but a number from 0 to 1 is needed: give one such as 0.5")
     photo = image if isinstance(image, Photo) else read_photo(image)
-    segmenter = load_segmenter(model, device, dtype, engine)
+    segmenter = load_segmenter(model, device, dtype, engine, quantize, [photo])
     kind = segmenter.kind(kind)
     wanted = None if labels is None else labels_meant(labels, segmenter.labels)
     outputs = _run(segmenter, photo, size)
@@ -161,6 +164,8 @@ def load_segmenter(
     device: str | torch.device | None = None,
     dtype: Precision | torch.dtype | None = None,
     engine: Engine | None = None,
+    quantize: Quantize | None = None,
+    calibration: Sequence[ImageLike | Photo] | None = None,
     *,
     preset: bool = True,
 ) -> Segmenter:
@@ -172,6 +177,9 @@ def load_segmenter(
         device: as in `segment`.
         dtype: as in `segment`.
         engine: as in `segment`.
+        quantize: as in `segment`.
+        calibration: photographs, such as 16, that the model is shown when it is first quantised; the result is
+            kept, and they are not looked at again.
         preset: prepare the images of models that `perpixel models` lists as their authors did for evaluation; False
             takes the checkpoint's own file, which for those of Mask2Former on the Hub distorts every image to 384×384.
             A DPT's images always keep their aspect.
@@ -187,9 +195,11 @@ def load_segmenter(
     from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
 
     check_device(device)
-    check_engine(engine)
-    if engine == "openvino":
-        model = cast(Any, by_openvino(DEFAULT_MODEL if model is None else model, "segmentation", dtype))
+    if check_engine(engine, quantize):
+        shown = None if calibration is None else [_shown(each) for each in calibration]
+        model = cast(
+            Any, by_openvino(DEFAULT_MODEL if model is None else model, "segmentation", dtype, quantize, shown)
+        )
     if is_exported(model):
         opened: Any = open_exported(cast(Any, model), "segmentation").to(device)
         return Segmenter(opened, opened.processor)
@@ -204,6 +214,17 @@ def load_segmenter(
     else:
         segmenter = Segmenter(model, Mask2FormerImageProcessor(**cast(Any, PAPER)))
     return Segmenter(ready(segmenter.network, device, dtype), segmenter.processor)
+
+
+def _shown(image: ImageLike | Photo) -> Callable[[Any], torch.Tensor]:
+    """What makes the network's input of an image, with its processor."""
+
+    def pixels(processor: Any) -> torch.Tensor:
+        photo = image if isinstance(image, Photo) else read_photo(image)
+        inputs = processor(photo.pixels, return_tensors="pt", input_data_format="channels_last")
+        return cast("torch.Tensor", inputs["pixel_values"])
+
+    return pixels
 
 
 def labels_meant(given: str | Iterable[str], labels: Mapping[int, str]) -> list[str]:
