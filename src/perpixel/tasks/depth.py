@@ -174,6 +174,7 @@ def load_depth_model(
         return DepthEstimator(opened, opened.processor, kind or opened.about.depth_kind or None)
     if isinstance(model, DepthEstimator) and isinstance(model.network, ExportedModel):
         return model if kind is None else replace(model, kind=kind)
+    loaded = model is None or isinstance(model, (str, os.PathLike))
     if isinstance(model, DepthEstimator):
         network, processor, kind = model.network, model.processor, kind or model.kind
     elif model is None or isinstance(model, (str, os.PathLike)):
@@ -183,7 +184,7 @@ def load_depth_model(
         kind = kind or ("metric" if _METRIC_NAMES.fullmatch(Path(source).name) else None)
     else:
         network, processor = model, dense_processor(None, model.config)
-    return DepthEstimator(ready(network, device, dtype), processor, kind)
+    return DepthEstimator(ready(network, device, dtype, loaded=loaded), processor, kind)
 
 
 def _shown(image: ImageLike | Photo) -> Callable[[Any], torch.Tensor]:

@@ -126,9 +126,10 @@ def load_matting_model(
     if is_exported(model):
         # It has all that this task uses of the class.
         return cast("VitMatteForImageMatting", open_exported(cast(Any, model), "matting").to(device))
-    if not isinstance(model, VitMatteForImageMatting):
-        model = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
-    return ready(model, device, dtype)
+    if isinstance(model, VitMatteForImageMatting):
+        return ready(model, device, dtype)
+    network = VitMatteForImageMatting.from_pretrained(DEFAULT_MODEL if model is None else model)
+    return ready(network, device, dtype, loaded=True)
 
 
 def _shown(image: ImageLike | Photo, trimap: ImageLike) -> Callable[[Any], torch.Tensor]:

@@ -38,7 +38,11 @@ def check_device(device: str | torch.device | None) -> None:
 
 
 def ready(
-    network: AnyModel, device: str | torch.device | None, dtype: Precision | str | torch.dtype | None
+    network: AnyModel,
+    device: str | torch.device | None,
+    dtype: Precision | str | torch.dtype | None,
+    *,
+    loaded: bool = False,
 ) -> AnyModel:
     """The model as a task runs it.
 
@@ -46,6 +50,8 @@ def ready(
         network: as it was loaded or given.
         device: where it is to run; None for where it is.
         dtype: "bf16" or "fp16" for a copy that computes in it, see `perpixel.models.precision`; None for as it is.
+        loaded: whether the task loaded it and nobody else has it; in float32 on the CPU it is then optimized. A model
+            that was given stays as it is: `Model.optimize` makes a faster copy of it, once for many images.
 
     Returns:
         the model, or its copy, in eval mode on the device.
@@ -64,6 +70,8 @@ def ready(
         raise ConfigError(
             f"the model computes in {network.compute_dtype}, and dtype={dtype!r} is asked for: load it anew"
         )
+    if loaded and network.device.type == "cpu" and network.compute_dtype is None:
+        return network.optimize()
     return network
 
 

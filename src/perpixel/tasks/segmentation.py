@@ -205,6 +205,7 @@ def load_segmenter(
         return Segmenter(opened, opened.processor)
     if isinstance(model, Segmenter) and isinstance(model.network, ExportedModel):
         return model
+    loaded = model is None or isinstance(model, (str, os.PathLike))
     if isinstance(model, Segmenter):
         segmenter = model
     elif model is None or isinstance(model, (str, os.PathLike)):
@@ -213,7 +214,7 @@ def load_segmenter(
         segmenter = Segmenter(model, dense_processor(None, model.config))
     else:
         segmenter = Segmenter(model, Mask2FormerImageProcessor(**cast(Any, PAPER)))
-    return Segmenter(ready(segmenter.network, device, dtype), segmenter.processor)
+    return Segmenter(ready(segmenter.network, device, dtype, loaded=loaded), segmenter.processor)
 
 
 def _shown(image: ImageLike | Photo) -> Callable[[Any], torch.Tensor]:
