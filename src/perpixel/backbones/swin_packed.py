@@ -30,6 +30,7 @@ class PackedWindowAttention(PackedLinear):
         self, tokens: Tensor, mask: Tensor | None = None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Attend, (b · windows, n, c), as `SwinSelfAttention` does."""
-        query, key, value = (split_heads(part, self.heads) for part in super().forward(tokens).split(self.sizes, -1))
+        parts = super().forward(tokens).split(self.sizes, -1)  # type: ignore[no-untyped-call]
+        query, key, value = (split_heads(part, self.heads) for part in parts)
         bias = relative_position_bias(self.relative_position_bias_table, round(tokens.shape[1] ** 0.5))
         return softmax_attention(query, key, value, with_shift_mask(bias, mask, len(tokens)), output_attentions)

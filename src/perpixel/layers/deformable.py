@@ -321,4 +321,5 @@ class MultiScaleDeformableAttention(nn.Module):
         scores = self.attention_weights(queries).to(dtype).view(*queries.shape[:-1], self.heads, -1)
         # A softmax over the first dimension is several times faster than one over a short last dimension.
         weights = scores.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
-        return weights.reshape(*queries.shape[:-1], self.heads, self.levels, self.points)
+        shaped: Tensor = weights.reshape(*queries.shape[:-1], self.heads, self.levels, self.points)
+        return shaped

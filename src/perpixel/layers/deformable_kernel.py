@@ -50,7 +50,7 @@ def weighted_sum(
     vector = ir.VectorType(ir.FloatType(), LANES)
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         table, rows, weights, out = (
             context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 1, 2, 6)
         )
@@ -97,7 +97,7 @@ def _loop(table: Any, shapes: Any, references: Any, offsets: Any, weights: Any, 
     u1, u2, u3, u4 = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     slots = count * np.uintp(heads)
     levels = np.empty(4 * slots, np.int32)
-    first = slot = 0
+    first = 0
     for level in range(len(shapes)):
         for head in range(heads):
             for point in range(points):

@@ -29,7 +29,7 @@ def convolve_1x1(convolution: nn.Module, x: Tensor) -> Tensor:
 
 
 def _is_plain(convolution: nn.Conv2d, x: Tensor) -> bool:
-    return (
+    return bool(
         type(convolution) is nn.Conv2d
         and (convolution.kernel_size, convolution.stride, convolution.padding) == ((1, 1), (1, 1), (0, 0))
         and convolution.groups == 1
@@ -45,6 +45,6 @@ def _is_plain(convolution: nn.Conv2d, x: Tensor) -> bool:
         and not is_recorded()
         and not convolution._forward_hooks
         and not convolution._forward_pre_hooks
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and torch.backends.mkldnn.enabled
     )
