@@ -53,7 +53,7 @@ Engine = Annotated[
 ]
 Quantize = Annotated[
     Literal["int8"] | None,
-    typer.Option(help="int8 by OpenVINO, after a look at the first pictures (needs nncf).", show_default=False),
+    typer.Option(help="int8 by OpenVINO, after a look at the first pictures (extra int8).", show_default=False),
 ]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Stay below this, for example 4GB.", show_default=False)

@@ -102,9 +102,7 @@ def _nncf() -> Any:
         try:
             import nncf  # type: ignore[import-untyped, unused-ignore]
         except ImportError:
-            raise MissingDependencyError(
-                "quantize='int8' needs NNCF: run `pip install nncf` beside `perpixel[export]`"
-            ) from None
+            raise MissingDependencyError("quantize='int8' needs NNCF: pip install \"perpixel[int8]\"") from None
     return nncf
 
 

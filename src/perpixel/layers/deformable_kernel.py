@@ -101,9 +101,9 @@ def _loop(table: Any, shapes: Any, references: Any, offsets: Any, weights: Any, 
     for level in range(len(shapes)):
         for head in range(heads):
             for point in range(points):
-                slot = u4 * np.uintp((head * len(shapes) + level) * points + point)
-                levels[slot], levels[slot + u1] = shapes[level, 1], shapes[level, 0]
-                levels[slot + u2], levels[slot + u3] = first + head * n, 0
+                at = u4 * np.uintp((head * len(shapes) + level) * points + point)
+                levels[at], levels[at + u1] = shapes[level, 1], shapes[level, 0]
+                levels[at + u2], levels[at + u3] = first + head * n, 0
         first += shapes[level, 0] * shapes[level, 1]
     values, results = table.reshape(-1), out.reshape(-1)
     each, by_slot = offsets.reshape(-1), weights.reshape(-1)

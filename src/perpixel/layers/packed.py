@@ -94,7 +94,7 @@ class PackedLinear(nn.Module):
         if self.fused == "none" and self._is_quick(x) and self._is_quick(rest):
             y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, rest, self._packed, self.bias, "add")
             return y
-        return rest + self(x)
+        return rest + self.forward(x)
 
     def _is_quick(self, x: Tensor) -> bool:
         return (

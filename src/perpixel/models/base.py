@@ -183,8 +183,8 @@ class Model(nn.Module, Uploadable):
         """
         if mode and self.optimized:
             raise ConfigError(
-                f"this {type(self).__name__} is an inference copy, made by optimize(): train the model that it was made "
-                "from, or load it again"
+                f"this {type(self).__name__} is an inference copy, made by optimize(): train the model that it was "
+                "made from, or load it again"
             )
         return super().train(mode)
 
