@@ -60,6 +60,7 @@ def test_depth():
 
 @pytest.mark.slow
 def test_segments():
+    # Its Swin's windows divide the maps of the size that is recorded, and must be filled up at others.
     model = tiny_mask2former()
     by_openvino = load_segmenter(model, engine="openvino")
     for kind in ("semantic", "panoptic"):

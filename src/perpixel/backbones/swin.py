@@ -20,7 +20,7 @@ from perpixel.backbones.swin_embeddings import SwinEmbeddings
 from perpixel.errors import ConfigError
 from perpixel.layers.activation import activation
 from perpixel.layers.drop_path import drop_path
-from perpixel.layers.exporting import is_recorded
+from perpixel.layers.exporting import is_open, is_recorded
 from perpixel.layers.transformer import Dense, softmax_attention, split_heads
 from perpixel.layers.windows import (
     relative_position_bias,
@@ -163,7 +163,7 @@ class SwinLayer(nn.Module):
     def _in_windows(self, x: Tensor, windows: Windows, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
         """Fill up, shift, cut, attend, and undo it: (b, h, w, c) → the same shape."""
         (h, w, c), (size, shift, mask) = x.shape[1:], windows
-        if h % size or w % size:
+        if is_open(h, w) or h % size or w % size:
             x = functional.pad(x, (0, 0, 0, -w % size, 0, -h % size))
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
