@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from perpixel.cli import main
-from perpixel.cli.data import read_option
+from perpixel.cli.arguments import read_option
 from perpixel.cli.reporting import UsageError
 
 

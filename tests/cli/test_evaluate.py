@@ -87,7 +87,7 @@ def test_rules_and_options_arrive(folder, capsys):
         ([*MODEL, "--predictions", "predictions"], "give MODEL"),
         ([*MODEL, "--scale", "1000"], "--scale is for files"),
         ([*FILES, "--limit", "3"], "--limit is for a model"),
-        ([*MODEL, "--option", "x"], "KEY=VALUE"),
+        ([*MODEL, "--option", "x"], "NAME=VALUE"),
         ([*MODEL, "--size", "640x480"], "--size takes one or two whole numbers"),
         ([*MODEL, "--size", "0"], "--size takes one or two whole numbers"),
         ([*MODEL, "--align", "least"], "--align"),

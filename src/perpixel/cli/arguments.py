@@ -1,7 +1,9 @@
 """The arguments and options that several commands share, and how their texts are read."""
 
+import json
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -89,3 +91,24 @@ def check_hint(path: Path | None, images: int) -> None:
         raise UsageError(f"there is no file {path}: check its name and folder")
     if images > 1 and not path.is_dir():
         raise UsageError(f"{path} is one hint for {images} pictures: give a folder with one for each")
+
+
+def read_option(text: str) -> tuple[str, Any]:
+    """`scale=1000` as ("scale", 1000): JSON where it is JSON, else lists `a,b`, pairs `0:a,1:b`, or words.
+
+    Raises:
+        UsageError: there is no "=" in it.
+
+    >>> read_option("mapping=0:sky,255:void"), read_option("names=cat,dog"), read_option("files=a.txt")
+    (('mapping', {'0': 'sky', '255': 'void'}), ('names', ['cat', 'dog']), ('files', 'a.txt'))
+    """
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise UsageError(f"--option takes NAME=VALUE such as scale=1000, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+    if parts and all(re.fullmatch(r"(\d+|#[0-9a-fA-F]{6}):[^:/\\]+", part) for part in parts):
+        return name, dict(part.split(":") for part in parts)
+    return name, parts if "," in value else value

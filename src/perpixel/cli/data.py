@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from perpixel.cli.arguments import read_option
 from perpixel.cli.reporting import UsageError
 
 if TYPE_CHECKING:
@@ -137,27 +138,6 @@ def layouts() -> int:
     for name, expected in EXPECTED.items():
         typer.echo(f"{name.ljust(wide)}  {expected}")
     return 0
-
-
-def read_option(text: str) -> tuple[str, Any]:
-    """`scale=1000` as ("scale", 1000): JSON where it is JSON, else lists `a,b`, pairs `0:a,1:b`, or words.
-
-    Raises:
-        UsageError: there is no "=" in it.
-
-    >>> read_option("mapping=0:sky,255:void"), read_option("names=cat,dog"), read_option("files=a.txt")
-    (('mapping', {'0': 'sky', '255': 'void'}), ('names', ['cat', 'dog']), ('files', 'a.txt'))
-    """
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise UsageError(f"--option takes NAME=VALUE such as scale=1000, not {text!r}")
-    try:
-        return name, json_text.loads(value)
-    except ValueError:
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-    if parts and all(re.fullmatch(r"(\d+|#[0-9a-fA-F]{6}):[^:/\\]+", part) for part in parts):
-        return name, dict(part.split(":") for part in parts)
-    return name, parts if "," in value else value
 
 
 def _tell(about: Mapping[str, Any], report: "Report", sheet: Path | None, *, as_json: bool) -> None:

@@ -229,7 +229,7 @@ def evaluate(
     wrong = [name for name, value in others.items() if value]
     if wrong:
         raise UsageError(f"{' and '.join(wrong)} is for {'files' if model else 'a model'}: leave it out")
-    options = {} if option is None else dict(_option(text) for text in option)
+    options = {} if option is None else dict(given.read_option(text) for text in option)
 
     perpixel.tune_allocator()  # before torch is imported
     from perpixel.evaluate.rules import Rules
@@ -349,17 +349,6 @@ def _size(text: str) -> int | dict[str, int]:
     if len(sides) not in (1, 2) or min(sides) < 1:
         raise UsageError(f"--size takes one or two whole numbers such as 640 or 640,2560, not {text!r}")
     return sides[0] if len(sides) == 1 else {"shortest_edge": sides[0], "longest_edge": sides[1]}
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """`copies=3` as ("copies", 3): JSON where it is JSON, else words."""
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise UsageError(f"--option takes KEY=VALUE such as trimap_suffix=_trimap1.png, not {text!r}")
-    try:
-        return name, json_text.loads(value)
-    except ValueError:
-        return name, value
 
 
 @contextmanager
