@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from export.zoo import ZOO, tiny
+from models.dpt.tiny import tiny_config
+from parity.randomise import randomise_depth
 from perpixel.export.about import Sizes
 from perpixel.export.check import random_pixels
 from perpixel.export.model import TensorsOnly, channels_of, record
 from perpixel.export.onnx import write_onnx
 from perpixel.export.runtime import open_exported
+from perpixel.models.dpt.model import DPTForDepthEstimation
 from perpixel.tasks.export import describe, export
 from perpixel.tasks.load import load
 from perpixel.tasks.matting import matte
@@ -75,12 +78,14 @@ def test_one_size(name, form, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_half_as_large(form, tmp_path):
-    model = tiny("mask2former_resnet")
+    # Wide enough that the weights are most of the file.
+    model = DPTForDepthEstimation(tiny_config(intermediate_size=8192))
+    randomise_depth(model.eval())
     options = {"size": (64, 96)}
     whole = export(model, tmp_path / f"whole{SUFFIX[form]}", **options)
     half = export(model, tmp_path / f"half{SUFFIX[form]}", half=True, **options)
     assert half.about.half and not whole.about.half
-    assert half.bytes < 0.85 * whole.bytes
+    assert half.bytes < 0.6 * whole.bytes
     assert 0 < half.largest_difference <= 5e-2
 
 
