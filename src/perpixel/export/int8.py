@@ -100,7 +100,7 @@ def _nncf() -> Any:
         return sys.modules["nncf"]
     with _untold(), _quiet():
         try:
-            import nncf  # type: ignore[import-untyped, unused-ignore]
+            import nncf
         except ImportError:
             raise MissingDependencyError("quantize='int8' needs NNCF: pip install \"perpixel[int8]\"") from None
     return nncf
