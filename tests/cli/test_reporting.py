@@ -13,23 +13,26 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_bar_shows_on_a_terminal_and_leaves_stdout_alone(monkeypatch, capsys):
+@pytest.mark.parametrize("known", [True, False])
+def test_the_bar_shows_on_a_terminal_and_leaves_stdout_alone(monkeypatch, capsys, known):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with reporting._progress(2) as advance:
+    with reporting.progress("files", 2 if known else None) as show:
         sys.stdout.write("a line of JSON\n")
-        advance()
-        advance()
-    assert re.search(r"2/2", terminal.getvalue())
+        show(1, *([] if known else [2]))
+        show(2)
+    assert re.search(r"files.*2/2", terminal.getvalue())
     assert capsys.readouterr().out == "a line of JSON\n"
 
 
-@pytest.mark.parametrize(("total", "stream"), [(1, Terminal()), (5, io.StringIO())])
-def test_no_bar_for_one_file_or_without_a_terminal(monkeypatch, total, stream):
+@pytest.mark.parametrize(
+    ("total", "shown", "stream"), [(1, True, Terminal()), (5, True, io.StringIO()), (5, False, Terminal())]
+)
+def test_no_bar_for_one_file_without_a_terminal_or_in_other_processes(monkeypatch, total, shown, stream):
     monkeypatch.setattr(sys, "stderr", stream)
-    with reporting._progress(total) as advance:
-        advance()
+    with reporting.progress("files", total, shown=shown) as show:
+        show(1)
     assert stream.getvalue() == ""
 
 

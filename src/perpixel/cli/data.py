@@ -2,16 +2,14 @@
 
 import json as json_text
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from perpixel.cli.arguments import read_option
-from perpixel.cli.reporting import UsageError
+from perpixel.cli.reporting import UsageError, progress
 
 if TYPE_CHECKING:
     from perpixel.data.check import Report
@@ -111,12 +109,12 @@ def check(
         return 1
     count = len(found) if limit is None else min(limit, len(found))
     drawn = ContactSheet(found.categories, [place + 1 for place in spread(count, _ON_SHEET)])
-    with _progress(count) as advance:
+    with progress("samples", count) as show:
 
         def see(done: int, name: str, sample: Any, problems: "list[Problem]") -> None:
             if sheet is not None:
                 drawn.see(done, name, sample, problems)
-            advance(done)
+            show(done)
 
         report = look(found, limit=limit, see=see)
     report.notes += guess.doubts
@@ -238,25 +236,3 @@ def _problems(problems: "Sequence[Problem]") -> Iterator[str]:
             yield f"problem: {problem.sample + ': ' if problem.sample is not None else ''}{problem.message}"
         if len(group) > _SHOWN_PROBLEMS:
             yield f"         … and {len(group) - _SHOWN_PROBLEMS} more like this; --json has them all"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr where someone can see it; yields what to call with how many are done."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("samples", total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -1,9 +1,6 @@
 """`perpixel evaluate`: how good a model is on labelled images, or how good somebody's files are."""
 
 import json as json_text
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +8,7 @@ import typer
 
 import perpixel
 from perpixel.cli import arguments as given
-from perpixel.cli.reporting import UsageError
+from perpixel.cli.reporting import UsageError, progress
 
 if TYPE_CHECKING:
     from perpixel.evaluate.report import Evaluation
@@ -249,7 +246,7 @@ def evaluate(
         band=band,
     )
     first = this_share().number == 0
-    with _progress(first and sys.stderr.isatty()) as progress:
+    with progress("images", shown=first) as show:
         if model:
             from perpixel.evaluate.model import evaluate as of_a_model
 
@@ -267,7 +264,7 @@ def evaluate(
                 options=options,
                 rules=rules,
                 worst=worst if report else 0,
-                progress=progress,
+                progress=show,
             )
         else:
             from perpixel.evaluate.files import evaluate_files
@@ -287,7 +284,7 @@ def evaluate(
                 num_labels=num_labels,
                 rules=rules,
                 worst=worst if report else 0,
-                progress=progress,
+                progress=show,
             )
     if first:
         _tell(found, report, as_json=json)
@@ -349,25 +346,3 @@ def _size(text: str) -> int | dict[str, int]:
     if len(sides) not in (1, 2) or min(sides) < 1:
         raise UsageError(f"--size takes one or two whole numbers such as 640 or 640,2560, not {text!r}")
     return sides[0] if len(sides) == 1 else {"shortest_edge": sides[0], "longest_edge": sides[1]}
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr; yields what to call after each image, with how many are done and of how many."""
-    if not shown:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("images", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

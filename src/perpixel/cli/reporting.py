@@ -62,8 +62,8 @@ def run_files(
         The exit code: 0 when everything is done, 1 when something failed.
     """
     failed = 0
-    with _progress(len(inputs)) as advance:
-        for source, target in zip(inputs, outputs, strict=True):
+    with progress("files", len(inputs)) as show:
+        for number, (source, target) in enumerate(zip(inputs, outputs, strict=True), 1):
             start = time.perf_counter()
             done, error = None, None
             try:
@@ -90,7 +90,7 @@ def run_files(
             elif done:
                 words = f"  {done.words}" if done.words else ""
                 typer.echo(f"{source} → {target}  {done.width}×{done.height}, {seconds:.1f} s{words}")
-            advance()
+            show(number)
     if failed and len(inputs) > 1:
         typer.echo(f"perpixel: {failed} of {len(inputs)} files failed, {len(inputs) - failed} done", err=True)
     return 1 if failed else 0
@@ -140,10 +140,19 @@ def _named(source: Path, error: str) -> str:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr where someone can see it, nothing elsewhere; yields what to call per file."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
+def progress(things: str, total: int | None = None, *, shown: bool = True) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr where someone can see it and there is more than one thing, nothing elsewhere.
+
+    Args:
+        things: what is counted, such as "files".
+        total: how many there are, if it is known.
+        shown: whether this process is the one that shows it.
+
+    Yields:
+        what to call with how many are done, and of how many where `total` was not known.
+    """
+    if not shown or (total is not None and total < 2) or not sys.stderr.isatty():
+        yield lambda done, total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -159,5 +168,5 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         transient=True,
     )
     with bar:
-        task = bar.add_task("files", total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(things, total=total)
+        yield lambda done, total=None: bar.update(task, completed=done, total=total)
