@@ -6,6 +6,7 @@ section 3. Parameter names are those of the Hugging Face checkpoints (microsoft/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -383,19 +384,17 @@ class SwinBackbone(SwinPreTrainedModel, Backbone):
         tokens = self.embeddings(pixel_values, interpolate_pos_encoding=True)
         _, own, attentions = self.encoder(tokens, whole_windows=True, output_attentions=attend)
         output = BackboneOutput(
-            feature_maps=tuple(
-                self._feature_map(own[self.stage_names.index(name)], name) for name in self.out_features
-            ),
+            feature_maps=tuple(self._feature_map(own, name) for name in self.out_features),
             hidden_states=tuple(part.permute(0, 3, 1, 2).contiguous() for part in own) if hidden else None,
             attentions=attentions,
         )
         return self._result(output, return_dict)
 
-    def _feature_map(self, tokens: Tensor, name: str) -> Tensor:
+    def _feature_map(self, maps: Sequence[Tensor], name: str) -> Tensor:
         if name not in self.hidden_states_norms:
             raise ConfigError(
                 f"{name} came into out_features after the backbone was built, so it has no norm: "
                 f"build the backbone with {self.out_features}"
             )
-        normed: Tensor = self.hidden_states_norms[name](tokens)
+        normed: Tensor = self.hidden_states_norms[name](maps[self.stage_names.index(name)])
         return normed.permute(0, 3, 1, 2)  # (b, c, h, w), channels last in memory
