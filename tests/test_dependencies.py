@@ -13,7 +13,13 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["pro
 MODULES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "openexr": "OpenEXR"}
 EVERYWHERE = {"tensorflow", "jax"}  # arrays of these are made where somebody has them already
 # Folders and files that are of no use without an extra; whatever imports them says how to get it.
-NEEDS_EXTRA = {"train": "train", "data": "train", "metrics/average_precision.py": "eval"}
+NEEDS_EXTRA = {
+    "train": "train",
+    "data": "train",
+    "metrics/average_precision.py": "eval",
+    "serve": "serve",
+    "studio": "studio",
+}
 FILES = sorted((REPOSITORY / "src" / "perpixel").rglob("*.py"))
 
 
