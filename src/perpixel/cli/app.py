@@ -23,6 +23,7 @@ from perpixel.cli.matte import matte
 from perpixel.cli.models import models
 from perpixel.cli.reporting import Settings, describe, show_warning
 from perpixel.cli.segment import segment
+from perpixel.cli.studio import studio
 from perpixel.cli.train import train
 from perpixel.cli.trimap import trimap
 
@@ -45,6 +46,7 @@ app.command()(trimap)
 app.command()(train)
 app.command()(evaluate)
 app.command()(export)
+app.command()(studio)
 app.command()(models)
 app.add_typer(data)
 

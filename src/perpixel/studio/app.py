@@ -1,0 +1,107 @@
+"""Studio's page: a header and one tab for each task."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from typing import Any
+
+import gradio as gr
+
+from perpixel import __version__
+from perpixel.studio.cutout import cutout_tab
+from perpixel.studio.settings import StudioSettings
+from perpixel.studio.shelf import Shelf
+from perpixel.studio.theme import CSS, HEAD, studio_theme
+
+# Pictures of people who have left are deleted after this many seconds, looked for at this interval.
+OLD, LOOK = 3600, 600
+# So many people's pictures are kept in memory at once.
+SESSIONS = 64
+
+
+def create_studio(settings: StudioSettings | None = None) -> gr.Blocks:
+    """Build the page.
+
+    Nothing is loaded or fetched yet. What people upload lies in Gradio's temporary folder (`GRADIO_TEMP_DIR`), an
+    hour at most; `perpixel studio` gives it a folder of its own, which is removed when the program ends.
+
+    Args:
+        settings: as by default if not given.
+
+    Returns:
+        the page, for `mount_studio`.
+    """
+    settings = settings or StudioSettings()
+    shelf = Shelf(settings)
+    with gr.Blocks(title="perpixel Studio", analytics_enabled=False, delete_cache=(LOOK, OLD)) as studio:
+        gr.HTML(_header(), elem_id="studio-header")
+        with gr.Tabs(elem_id="studio-tabs") as tabs:
+            with gr.Tab("Cut out", id="cutout"):
+                cutout = cutout_tab(shelf, tabs)
+            _later_tabs(shelf, cutout)
+    studio.state_session_capacity = SESSIONS
+    return studio
+
+
+def _later_tabs(shelf: Shelf, cutout: Any) -> None:
+    if importlib.util.find_spec("perpixel.studio.segment"):
+        from perpixel.studio.segment import segment_tab
+
+        with gr.Tab("Segment", id="segment"):
+            segment_tab(shelf, cutout)
+    if importlib.util.find_spec("perpixel.studio.depth"):
+        from perpixel.studio.depth import depth_tab
+
+        with gr.Tab("Depth", id="depth"):
+            depth_tab(shelf)
+
+
+def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size: int | None = None) -> Any:
+    """Mount the page in a FastAPI application.
+
+    Args:
+        app: the `fastapi.FastAPI`; its other routes have to be there before.
+        studio: from `create_studio`.
+        path: where.
+        max_file_size: the most bytes of an uploaded file.
+
+    Returns:
+        the application.
+    """
+    return gr.mount_gradio_app(
+        app,
+        studio,
+        path=path,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=max_file_size,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        theme=studio_theme(),
+        css=CSS,
+        head=HEAD,
+    )
+
+
+def private_folder() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder of this process for what people upload; to be entered before `create_studio`.
+
+    Returns:
+        the folder, which is removed when its `with` block ends.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="perpixel-studio-", ignore_cleanup_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = folder.name  # read by Gradio when components are made
+    return folder
+
+
+def _header() -> str:
+    return f"""
+<header>
+  <h1>perpixel <span>Studio</span></h1>
+  <p>Everything happens on this machine. Version {__version__}</p>
+</header>
+"""

@@ -1,0 +1,47 @@
+"""What the page says when something goes wrong: one plain line, never a stack trace."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+
+from perpixel.errors import CheckpointError, InputError, MissingDependencyError, PerpixelError
+
+LOG = logging.getLogger(__name__)
+
+_TITLES = (
+    (InputError, "That does not work yet"),
+    (CheckpointError, "The model cannot be loaded"),
+    (MissingDependencyError, "Something is not installed"),
+)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn every error inside into a message on the page.
+
+    Raises:
+        gradio.Error: with the words of a `PerpixelError`; of any other error the page learns only that it happened,
+            and the log has its trace.
+    """
+    try:
+        yield
+    except gr.Error:
+        raise
+    except PerpixelError as error:
+        title = next((words for kind, words in _TITLES if isinstance(error, kind)), "That did not work")
+        raise gr.Error(_sentence(str(error)), title=title, print_exception=False) from None
+    except MemoryError:
+        words = "There is not enough memory for this picture: make it smaller, or choose a smaller model."
+        raise gr.Error(words, title="Out of memory", print_exception=False) from None
+    except Exception:
+        LOG.exception("Studio met an error that it does not know")
+        words = "Something unexpected went wrong. The program's log has the details; another picture may work."
+        raise gr.Error(words, title="That did not work", print_exception=False) from None
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}".rstrip(".") + "."
