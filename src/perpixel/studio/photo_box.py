@@ -1,0 +1,90 @@
+"""Where a photograph is dropped: the file itself goes to the program, and what it sees is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.images.read import Photo, read_photo
+from perpixel.studio.messages import plain_errors
+
+# Enough for the page, and quickly sent; the photograph itself stays as it is.
+LONGEST = 1280
+
+
+class PhotoBox(gr.Image):
+    """A `gr.Image` whose functions get the path of the uploaded file as it came.
+
+    Gradio's own opens the file with Pillow first: a damaged one ends there with no word to the user, and one of 16 bits
+    or turned by its EXIF comes out changed. `read_photo` handles all of these.
+    """
+
+    is_template = True  # the page shows it as a gr.Image
+
+    def preprocess(self, payload: Any) -> str | None:
+        """The path of the uploaded file; Gradio has checked that it is one of its uploads."""
+        return None if payload is None else payload.path
+
+
+def photo_box(label: str = "Photograph", *, elem_id: str) -> tuple[PhotoBox, gr.State]:
+    """A place to drop, choose or paste a photograph.
+
+    Args:
+        label: its title.
+        elem_id: its id in the page.
+
+    Returns:
+        the box, and the state that holds the `Photo`, or None.
+    """
+    box = PhotoBox(
+        label=label,
+        sources=["upload", "clipboard"],
+        image_mode=None,
+        type="filepath",
+        buttons=["fullscreen"],
+        elem_id=elem_id,
+        height=320,
+    )
+    photo = gr.State(None)
+    box.upload(opened, box, [photo, box], api_visibility="private")
+    box.clear(lambda: None, None, photo, api_visibility="private")
+    return box, photo
+
+
+def opened(path: str | None) -> tuple[Photo | None, NDArray[np.uint8] | None]:
+    """Read an uploaded file.
+
+    Returns:
+        the photograph, and what the page shows of it: upright and of 8 bits, in a size for it.
+
+    Raises:
+        gradio.Error: it is no photograph that can be read; the words say why.
+    """
+    if path is None:
+        return None, None
+    with plain_errors():
+        photo = read_photo(Path(path))
+    return photo, for_page(photo.rgb8)
+
+
+def for_page(pixels: NDArray[np.uint8], longest: int = LONGEST) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 at most so long, made smaller where it is larger."""
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8).reshape(size[1], size[0], 3)
+
+
+def stem(photo: Photo) -> str:
+    """What files made of a photograph are named after.
+
+    >>> stem(Photo(np.zeros((1, 1, 3), np.uint8)))
+    'photo'
+    """
+    return photo.path.stem if photo.path else "photo"
