@@ -23,6 +23,7 @@ from perpixel.cli.matte import matte
 from perpixel.cli.models import models
 from perpixel.cli.reporting import Settings, describe, show_warning
 from perpixel.cli.segment import segment
+from perpixel.cli.serve import serve
 from perpixel.cli.studio import studio
 from perpixel.cli.train import train
 from perpixel.cli.trimap import trimap
@@ -47,6 +48,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(export)
 app.command()(studio)
+app.command()(serve)
 app.command()(models)
 app.add_typer(data)
 

@@ -1,0 +1,82 @@
+"""The application: the models over HTTP, and Studio beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+
+import perpixel
+from perpixel.serve.guard import Guard
+from perpixel.serve.metrics import Metrics
+from perpixel.serve.routes import add_routes, route_name
+from perpixel.serve.service import Service
+from perpixel.serve.settings import Settings
+
+ABOUT = """Cut-outs, segments and depth of photographs.
+
+A request is a form with the field `image`, and `options` as JSON with the names of the Python functions. The answer is
+a PNG or JSON, by `Accept`. Nothing is fetched from other servers, and no file of this one is read or named.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application; the models are loaded when it starts.
+
+    Args:
+        settings: models and limits; the embedded model with the defaults if not given.
+
+    Returns:
+        what uvicorn, or another server of ASGI, runs; `app.state.service` is its `Service`.
+
+    Raises:
+        CheckpointError: a model is not there, or is for no task.
+        InputError: two models would have the same name.
+
+    >>> app = create_app(Settings(studio=False))
+    >>> app.title
+    'perpixel'
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    service = Service(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    app = FastAPI(
+        title="perpixel",
+        version=perpixel.__version__,
+        description=ABOUT,
+        # Its pages load scripts from elsewhere; /openapi.json is enough for every such page.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        # Checked by the guard, before routes are looked for; here it is only told.
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [],
+    )
+    app.state.service = service
+    add_routes(app, service)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name)
+    if settings.studio and has_studio():
+        _mount_studio(app, settings)
+    return app
+
+
+def has_studio() -> bool:
+    """Whether the extra `studio` is installed."""
+    return importlib.util.find_spec("gradio") is not None
+
+
+def _mount_studio(app: FastAPI, settings: Settings) -> None:
+    from perpixel.studio.app import create_studio, mount_studio
+    from perpixel.studio.settings import StudioSettings
+
+    studio = create_studio(StudioSettings(models=settings.models, device=settings.device, offline=True))
+    mount_studio(app, studio, max_file_size=settings.max_upload)

@@ -1,0 +1,155 @@
+"""The models of a server: found when it is made, loaded and warmed up before it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from perpixel.errors import InputError
+from perpixel.hub.catalog import find_entry
+from perpixel.images.read import Photo
+from perpixel.serve.problems import Refusal
+from perpixel.serve.settings import Settings
+
+Task: TypeAlias = Literal["matting", "segmentation", "depth"]
+
+# Of both sides of the picture that a model is warmed up with: larger than most models' input, so that the libraries'
+# buffers have the size that they will need.
+WARM_UP = 640
+
+
+@dataclass
+class Served:
+    """A model that requests may name.
+
+    Attributes:
+        name: what requests call it: a Hub id, or the last part of a path, so that no path of the server is shown.
+        source: what loads it.
+        task: what it is for.
+        loaded: what the task takes as `model`; None before `load`.
+    """
+
+    name: str
+    source: str
+    task: Task
+    loaded: Any = None
+
+    @property
+    def licence(self) -> str | None:
+        """The SPDX name of the weights' licence, where it is known."""
+        entry = find_entry(self.source)
+        return entry.licence if entry else None
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of a segmentation model's labels."""
+        return list(self.loaded.labels.values()) if self.task == "segmentation" and self.loaded is not None else []
+
+    def load(self, settings: Settings) -> None:
+        """Load it as the server's settings say.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+        """
+        from perpixel.tasks.depth import load_depth_model
+        from perpixel.tasks.matting import load_matting_model
+        from perpixel.tasks.segmentation import load_segmenter
+
+        loaders: dict[Task, Any] = {
+            "matting": load_matting_model,
+            "segmentation": load_segmenter,
+            "depth": load_depth_model,
+        }
+        self.loaded = loaders[self.task](self.source, settings.device, settings.dtype, settings.engine)
+
+    def warm_up(self) -> None:
+        """Let it work once on a picture without content."""
+        from perpixel.tasks.cutout import Hint
+        from perpixel.tasks.together import Depth, Matting, Segmentation
+
+        photo = Photo(np.full((WARM_UP, WARM_UP, 3), 128, np.uint8))
+        photo.pixels[WARM_UP // 4 : WARM_UP // 2, WARM_UP // 4 : WARM_UP // 2] = 20
+        if self.task == "matting":
+            trimap = np.full((WARM_UP, WARM_UP), 128, np.uint8)
+            trimap[0], trimap[-1] = 0, 255
+            matting = Matting(self.loaded)
+            ready = matting.prepare(photo, Hint(trimap=trimap))
+            matting.finish(ready, matting.run([ready])[0]).cutout()
+            return
+        work: Any = Segmentation(self.loaded) if self.task == "segmentation" else Depth(self.loaded)
+        ready = work.prepare(photo)
+        work.finish(ready, work.run([ready])[0])
+
+
+class Models:
+    """All models of a server.
+
+    Args:
+        sources: Hub ids, folders or exported files.
+
+    Raises:
+        CheckpointError: one is not there, or is for no task.
+        InputError: two would have the same name.
+
+    >>> models = Models(["vitmatte-nano"])
+    >>> models.find("matting", None).name
+    'vitmatte-nano'
+    """
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        self.all = [Served(_name(source), source, _task(source)) for source in sources]
+        names = [model.name for model in self.all]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"two models are called {name!r}: give each once, and rename one of two folders")
+
+    def load(self, settings: Settings) -> None:
+        """Load and warm up all of them."""
+        for model in self.all:
+            model.load(settings)
+            model.warm_up()
+
+    def default(self, task: Task) -> Served | None:
+        """The model that a request gets which names none."""
+        return next((model for model in self.all if model.task == task), None)
+
+    def find(self, task: Task, name: str | None) -> Served:
+        """The model that a request means.
+
+        Raises:
+            Refusal: 422 for a name that is not served, 404 where there is no model for the task.
+        """
+        default = self.default(task)
+        if default is None:
+            raise Refusal(404, "no_model", f"this server has no model for {task}: start it with one by --model")
+        if name is None:
+            return default
+        served = [model for model in self.all if model.task == task]
+        for model in served:
+            if model.name == name:
+                return model
+        known = ", ".join(model.name for model in served)
+        raise Refusal(422, "input", f"the model {name!r} is not served for {task}: use {known}, or name none")
+
+
+def _name(source: str) -> str:
+    """Without the folders of this machine.
+
+    >>> _name("/srv/models/hair"), _name("hustvl/vitmatte-small-composition-1k")
+    ('hair', 'hustvl/vitmatte-small-composition-1k')
+    """
+    path = Path(source)
+    return path.resolve().name if path.exists() else source
+
+
+def _task(source: str) -> Task:
+    from perpixel.export.runtime import is_exported, open_exported
+    from perpixel.tasks.load import task_of
+
+    found: Any = open_exported(source).task if is_exported(source) else task_of(source)
+    task: Task = found
+    return task

@@ -1,0 +1,79 @@
+"""The application as a process: one address, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from perpixel.errors import InputError
+from perpixel.serve.app import create_app
+from perpixel.serve.protocol import timed_protocol
+from perpixel.serve.settings import Settings
+
+# Connections beyond this get 503; each may be one that says nothing.
+CONNECTIONS = 1024
+
+
+def run_server(
+    settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, say: Callable[[str], object] = print
+) -> bool:
+    """Serve until SIGTERM or Ctrl-C, then finish what was accepted.
+
+    Args:
+        settings: models and limits.
+        host: the address to listen at; "127.0.0.1" is only reached from this machine.
+        port: the port; 0 takes any free one.
+        say: is given the line with the address.
+
+    Returns:
+        False where the models could not be loaded.
+
+    Raises:
+        InputError: nothing can listen at that address, or two models have one name.
+        CheckpointError: a model is not there.
+    """
+    app = create_app(settings)
+    with _listening(host, port) as door:
+        config = uvicorn.Config(
+            app,
+            http=timed_protocol(settings.header_timeout, settings.upload_timeout),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=int(settings.upload_timeout + settings.timeout) + 1,
+        )
+        server = _Server(config)
+        app.state.service.failed = server.leave
+        name = f"[{host}]" if ":" in host else host
+        say(f"perpixel serves at http://{name}:{door.getsockname()[1]} (Ctrl-C ends it)")
+        server.run(sockets=[door])
+    return app.state.service.failure is None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which does not kill its process once more after a graceful end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take SIGTERM and SIGINT; a second Ctrl-C does not wait for requests."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.leave()
+
+    def leave(self) -> None:
+        """End when the requests that were accepted are answered."""
+        self.should_exit = True
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot listen at {host}, port {port} ({reason}): choose another --port or --host") from error
