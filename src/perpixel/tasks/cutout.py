@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from perpixel.errors import InputError
 from perpixel.images.read import ImageLike, Photo, read_mask, read_photo
 from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.trimap import trimap_from_mask
-from perpixel.results import Matte
+from perpixel.results import Matte, Segments
 from perpixel.tasks.matting import matte
 from perpixel.tasks.precision import Engine, Precision, Quantize
 
@@ -86,31 +87,15 @@ def cutout(
         (1.0, 0.0)
     """
     photo = image if isinstance(image, Photo) else read_photo(image)
-    clicks = bool(points) or bool(background_points)
-    given = [
-        name
-        for name, there in (
-            ("trimap", trimap is not None),
-            ("mask", mask is not None),
-            ("box and points", box is not None or clicks),
-            ("label", label is not None),
-            ("subject", subject is not None),
-        )
-        if there
-    ]
-    if not given:
-        raise InputError(
-            "cutout needs a hint that tells the subject: trimap=, mask=, box=(x0, y0, x1, y1) or points=[(x, y)], "
-            'or label="person" or subject="largest" with a segmentation model'
-        )
-    if len(given) > 1:
-        raise InputError(f"cutout got {' and '.join(given)}: give one of them")
-    if index is not None and label is None:
-        raise InputError(f"index={index} is given without a label: add label=, such as label='person'")
-    if label is not None or subject is not None:
-        trimap = _segmented(photo, label, index, subject, segmentation_model, device, dtype, engine)
-    elif trimap is None:
-        trimap = trimap_from_mask(_subject(photo, mask, box, points, background_points))
+    hint = Hint(trimap, mask, box, points, background_points, label, index, subject)
+    if hint.by_segments:
+        from perpixel.tasks.segmentation import load_segmenter, segment
+
+        segmenter = load_segmenter(segmentation_model, device, dtype, engine)
+        check_labels(hint, segmenter)  # before the work
+        trimap = trimap_of_segments(segment(photo, model=segmenter, kind=segmenter.kinds[0]), hint, segmenter)
+    else:
+        trimap = trimap_of_hint(photo, hint)
     return matte(
         photo,
         trimap,
@@ -124,25 +109,90 @@ def cutout(
     )
 
 
-def _segmented(
-    photo: Photo,
-    label: str | None,
-    index: int | None,
-    subject: str | None,
-    model: str | os.PathLike[str] | Network | Segmenter | None,
-    device: str | torch.device | None,
-    dtype: Precision | torch.dtype | None,
-    engine: Engine | None,
-) -> NDArray[np.uint8]:
-    from perpixel.tasks.segmentation import labels_meant, load_segmenter, segment
+@dataclass(frozen=True, eq=False)
+class Hint:
+    """What tells the subject of one photograph: exactly one kind, where a box and points are one; see `cutout`.
+
+    Raises:
+        InputError: there is no hint, hints exclude each other, or a word is not known.
+    """
+
+    trimap: ImageLike | None = None
+    mask: ImageLike | None = None
+    box: Sequence[int] | None = None
+    points: Sequence[Sequence[int]] | None = None
+    background_points: Sequence[Sequence[int]] | None = None
+    label: str | None = None
+    index: int | None = None
+    subject: Literal["largest"] | None = None
+
+    def __post_init__(self) -> None:
+        clicks = bool(self.points) or bool(self.background_points)
+        given = [
+            name
+            for name, there in (
+                ("trimap", self.trimap is not None),
+                ("mask", self.mask is not None),
+                ("box and points", self.box is not None or clicks),
+                ("label", self.label is not None),
+                ("subject", self.subject is not None),
+            )
+            if there
+        ]
+        if not given:
+            raise InputError(
+                "cutout needs a hint that tells the subject: trimap=, mask=, box=(x0, y0, x1, y1) or "
+                'points=[(x, y)], or label="person" or subject="largest" with a segmentation model'
+            )
+        if len(given) > 1:
+            raise InputError(f"cutout got {' and '.join(given)}: give one of them")
+        if self.index is not None and self.label is None:
+            raise InputError(f"index={self.index} is given without a label: add label=, such as label='person'")
+        if self.subject not in (None, "largest"):
+            raise InputError(
+                f"subject={self.subject!r} is not known: use 'largest', or label= for the name of the subject"
+            )
+
+    @property
+    def by_segments(self) -> bool:
+        """Whether a segmentation model has to find the subject."""
+        return self.label is not None or self.subject is not None
+
+
+def trimap_of_hint(photo: Photo, hint: Hint) -> ImageLike:
+    """The trimap that a hint which needs no segmentation model gives; a given trimap is not looked at yet.
+
+    Raises:
+        InputError: the hint does not fit the photograph.
+    """
+    if hint.trimap is not None:
+        return hint.trimap
+    return trimap_from_mask(_subject(photo, hint.mask, hint.box, hint.points, hint.background_points))
+
+
+def check_labels(hint: Hint, segmenter: Segmenter) -> None:
+    """Refuse a label that the segmentation model does not have.
+
+    Raises:
+        InputError: it has none of this name.
+    """
+    from perpixel.tasks.segmentation import labels_meant
+
+    if hint.label is not None:
+        labels_meant(hint.label, segmenter.labels)
+
+
+def trimap_of_segments(found: Segments, hint: Hint, segmenter: Segmenter) -> NDArray[np.uint8]:
+    """The trimap of the segments that a label or "largest" means.
+
+    Raises:
+        InputError: nothing of the kind was found.
+    """
+    from perpixel.tasks.segmentation import labels_meant
     from perpixel.tasks.subject import choose, trimap_of
 
-    if subject not in (None, "largest"):
-        raise InputError(f"subject={subject!r} is not known: use 'largest', or label= for the name of the subject")
-    segmenter = load_segmenter(model, device, dtype, engine)
-    names = None if label is None else labels_meant(label, segmenter.labels)  # before the work
-    found = segment(photo, model=segmenter, kind=segmenter.kinds[0])
-    return trimap_of(found, choose(found, names, index, label))
+    names = None if hint.label is None else labels_meant(hint.label, segmenter.labels)
+    return trimap_of(found, choose(found, names, hint.index, hint.label))
 
 
 def _subject(

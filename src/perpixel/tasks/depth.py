@@ -117,15 +117,24 @@ def depth(
         >>> room = depth("room.jpg")  # doctest: +SKIP
         >>> room.align({(120, 80): 1.5, (400, 60): 4.0}).save("room.png")  # doctest: +SKIP
     """
-    if detail not in DETAILS:
-        raise InputError(f"detail={detail!r} is not known: use one of {', '.join(DETAILS)}")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
-        raise InputError(f"size is {size!r}: give the side that the model sees, in whole pixels, such as 518")
+    check_depth_options(detail, size)
     limit = None if max_memory is None else memory_bytes(max_memory)
     photo = image if isinstance(image, Photo) else read_photo(image)
     estimator = load_depth_model(model, device, dtype, engine, quantize, [photo], kind=kind)
     values = estimate_depth(estimator, photo.pixels, detail=detail, size=size, limit=limit)
     return DepthMap(values, kind=estimator.output_kind, image=photo.pixels, icc_profile=photo.icc_profile)
+
+
+def check_depth_options(detail: Detail, size: int | None) -> None:
+    """Refuse a detail or a size that `depth` does not know.
+
+    Raises:
+        InputError: one of them is none.
+    """
+    if detail not in DETAILS:
+        raise InputError(f"detail={detail!r} is not known: use one of {', '.join(DETAILS)}")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
+        raise InputError(f"size is {size!r}: give the side that the model sees, in whole pixels, such as 518")
 
 
 def load_depth_model(
@@ -250,7 +259,7 @@ def estimate_depth(
             )
     whole = _predict(estimator, pixels, size)
     if not tiled:
-        return _enlarged(estimator.processor, whole, (height, width))
+        return enlarged(estimator.processor, whole, (height, width))
     return _tiled(estimator, pixels, whole, side, size)
 
 
@@ -271,17 +280,29 @@ def _predict(
     estimator: DepthEstimator, pixels: NDArray[np.uint8] | NDArray[np.uint16], size: int | None
 ) -> torch.Tensor:
     """The network's depth of an image, (h', w') float32 on the CPU, not yet of the image's size."""
+    return run_estimator(estimator, depth_input(estimator, pixels, size))[0].cpu()
+
+
+def depth_input(
+    estimator: DepthEstimator, pixels: NDArray[np.uint8] | NDArray[np.uint16], size: int | None = None
+) -> torch.Tensor:
+    """Prepare an image for the network: (h, w, 3) uint8 or uint16 → (1, 3, H, W); `size` as in `depth`."""
+    options: dict[str, Any] = {} if size is None else {"size": size, "do_resize": True}
+    inputs = estimator.processor(pixels, return_tensors="pt", input_data_format="channels_last", **options)
+    return cast("torch.Tensor", inputs["pixel_values"])
+
+
+def run_estimator(estimator: DepthEstimator, values: torch.Tensor) -> torch.Tensor:
+    """Run the network: (b, 3, H, W) → (b, h', w') float32 on the network's device, not yet of the images' sizes."""
     import torch
 
     network = estimator.network
-    options: dict[str, Any] = {} if size is None else {"size": size, "do_resize": True}
-    inputs = estimator.processor(pixels, return_tensors="pt", input_data_format="channels_last", **options)
     with torch.inference_mode():
-        found = network(inputs["pixel_values"].to(device=network.device, dtype=network.dtype), return_dict=True)
-        return cast("torch.Tensor", found.predicted_depth[0].float().cpu())
+        found = network(values.to(device=network.device, dtype=network.dtype), return_dict=True)
+        return cast("torch.Tensor", found.predicted_depth.float())
 
 
-def _enlarged(processor: DPTImageProcessor, depth: torch.Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:
+def enlarged(processor: DPTImageProcessor, depth: torch.Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:
     """(h', w') → (h, w), bilinearly, strip by strip: the temporary memory is that of one strip."""
     from perpixel.models.dpt.postprocess import Axis, axis, interpolated
     from perpixel.models.outputs import DepthEstimatorOutput
@@ -320,7 +341,7 @@ def _tiled(
     size: int | None,
 ) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
-    coarse = _enlarged(estimator.processor, whole, (height, width))
+    coarse = enlarged(estimator.processor, whole, (height, width))
     finite = coarse[np.isfinite(coarse)]
     if not finite.size or np.ptp(finite) <= 1e-6 * np.abs(finite).max():
         return coarse  # there is no depth to bring the tiles to, and blending would add rounding's traces
@@ -332,7 +353,7 @@ def _tiled(
     overlap = int(side * OVERLAP)
     total, weights = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     for tile in plan_tiles(np.ones((height, width), bool), side, overlap):
-        fine = _enlarged(estimator.processor, _predict(estimator, pixels[tile.window], size), _shape(tile))
+        fine = enlarged(estimator.processor, _predict(estimator, pixels[tile.window], size), _shape(tile))
         fitted = align_tile(fine, coarse[tile.window], cell)
         weight = tile_weight(tile, height, width, overlap)
         total[tile.window] += weight * np.maximum(fitted, floor)

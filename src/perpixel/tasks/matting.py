@@ -20,6 +20,7 @@ from perpixel.tasks.precision import Engine, Precision, Quantize, by_openvino, c
 if TYPE_CHECKING:
     import torch
 
+    from perpixel.backbones.vitdet import Region
     from perpixel.models.vitmatte.model import VitMatteForImageMatting
 
 DEFAULT_MODEL = "vitmatte-nano"
@@ -197,21 +198,54 @@ def _run(
     area: int | None = None,
 ) -> NDArray[np.float32]:
     """Alphas of an image, or of a tile of it."""
+    place = None if tile is None else network.region(tile.top, tile.left, *trimap.shape)
+    if tile is not None:
+        pixels, trimap = pixels[tile.window], trimap[tile.window]
+    height, width = trimap.shape
+    alphas = run_matting(network, *matting_input(pixels, trimap), region=place, area=area)
+    return alphas[0, 0, :height, :width].cpu().numpy()
+
+
+def matting_input(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], trimap: NDArray[np.uint8]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prepare an image and its trimap for the network.
+
+    Args:
+        pixels: (h, w, 3) uint8 or uint16.
+        trimap: (h, w) of 0, 128 and 255.
+
+    Returns:
+        the planes (1, 4, H, W), filled up to multiples of 32, and which pixels are needed, (1, 1, H, W) bool.
+    """
     import torch
 
     from perpixel.models.vitmatte.processor import VitMatteImageProcessor
 
-    place = None if tile is None else network.region(tile.top, tile.left, *trimap.shape)
-    if tile is not None:
-        pixels, trimap = pixels[tile.window], trimap[tile.window]
     processor = VitMatteImageProcessor()
     inputs = processor(images=pixels, trimaps=trimap, return_tensors="pt", input_data_format="channels_last")
     height, width = trimap.shape
-    values = inputs["pixel_values"]
+    values: torch.Tensor = inputs["pixel_values"]
     needed = torch.zeros(1, 1, *values.shape[2:], dtype=torch.bool)
     needed[0, 0, :height, :width] = torch.from_numpy(trimap == UNKNOWN)
+    return values, needed
+
+
+def run_matting(
+    network: VitMatteForImageMatting,
+    values: torch.Tensor,
+    needed: torch.Tensor,
+    *,
+    region: Region | None = None,
+    area: int | None = None,
+) -> torch.Tensor:
+    """Run the network on what `matting_input` made, or on a batch of such; see `VitMatteForImageMatting.forward`.
+
+    Returns:
+        (b, 1, H, W) float32 in [0, 1], on the network's device; only needed pixels are sure to be computed.
+    """
+    import torch
+
     with torch.inference_mode():
         values = values.to(device=network.device, dtype=network.dtype)
-        alphas = network(values, needed=needed, region=place, area=area).alphas
-    result: NDArray[np.float32] = alphas[0, 0, :height, :width].float().cpu().numpy()
-    return result
+        return cast("torch.Tensor", network(values, needed=needed, region=region, area=area).alphas.float())

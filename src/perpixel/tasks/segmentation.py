@@ -122,6 +122,29 @@ def segment(
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind={kind!r} is not known: use one of {', '.join(KINDS)}")
+    check_thresholds(threshold, mask_threshold, overlap_threshold)
+    photo = image if isinstance(image, Photo) else read_photo(image)
+    segmenter = load_segmenter(model, device, dtype, engine, quantize, [photo])
+    kind = segmenter.kind(kind)
+    wanted = None if labels is None else labels_meant(labels, segmenter.labels)
+    outputs = run_segmenter(segmenter, *segmenter_input(segmenter, photo, size))
+    return segments_from(
+        outputs,
+        photo,
+        segmenter,
+        kind,
+        thresholds=(threshold, mask_threshold, overlap_threshold),
+        labels=wanted,
+        things=things,
+    )
+
+
+def check_thresholds(threshold: float, mask_threshold: float, overlap_threshold: float) -> None:
+    """Refuse thresholds of `segment` outside 0 to 1.
+
+    Raises:
+        InputError: one is outside.
+    """
     for name, value in (
         ("threshold", threshold),
         ("mask_threshold", mask_threshold),
@@ -129,11 +152,30 @@ def segment(
     ):
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}, but a number from 0 to 1 is needed: give one such as 0.5")
-    photo = image if isinstance(image, Photo) else read_photo(image)
-    segmenter = load_segmenter(model, device, dtype, engine, quantize, [photo])
-    kind = segmenter.kind(kind)
-    wanted = None if labels is None else labels_meant(labels, segmenter.labels)
-    outputs = _run(segmenter, photo, size)
+
+
+def segments_from(
+    outputs: Any,
+    photo: Photo,
+    segmenter: Segmenter,
+    kind: Kind,
+    *,
+    thresholds: tuple[float, float, float],
+    labels: Sequence[str] | None,
+    things: Iterable[int] | None,
+) -> Segments:
+    """Make the segments of one photograph from the network's output for it.
+
+    Args:
+        outputs: of `run_segmenter`, for a batch of one.
+        photo: the photograph.
+        segmenter: what made them.
+        kind: one of the segmenter's kinds.
+        thresholds: `threshold`, `mask_threshold` and `overlap_threshold` of `segment`.
+        labels: names of labels, as the model has them, or None for all.
+        things: as in `segment`.
+    """
+    threshold, mask_threshold, overlap_threshold = thresholds
     countable = known_things(segmenter.labels) if things is None else frozenset(things)
     target = [(photo.height, photo.width)]
     parts: dict[str, Any] = {"image": photo.pixels, "icc_profile": photo.icc_profile}
@@ -156,7 +198,7 @@ def segment(
         )[0]
         segmentation, infos = result["segmentation"].cpu().numpy(), result["segments_info"]
         found = Segments.from_map(segmentation, infos, segmenter.labels, things=countable, **parts)
-    return found if wanted is None else found.filter(label=wanted)
+    return found if labels is None else found.filter(label=labels)
 
 
 def load_segmenter(
@@ -275,14 +317,41 @@ def _processor(source: str | os.PathLike[str], preset: bool) -> Mask2FormerImage
         return Mask2FormerImageProcessor(**cast(Any, settings or PAPER))
 
 
-def _run(segmenter: Segmenter, photo: Photo, size: int | Mapping[str, int] | None) -> Any:
+def segmenter_input(
+    segmenter: Segmenter, photo: Photo, size: int | Mapping[str, int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Prepare a photograph for the network.
+
+    Args:
+        segmenter: a loaded model.
+        photo: the photograph.
+        size: as in `segment`.
+
+    Returns:
+        the pixels (1, 3, H, W) and, for Mask2Former, the mask (1, H, W) of those that are the image's.
+    """
+    processor: Any = segmenter.processor
+    inputs = processor(photo.pixels, size=size, return_tensors="pt", input_data_format="channels_last")
+    mask = None if segmenter.network.config.model_type == "dpt" else inputs["pixel_mask"]
+    return inputs["pixel_values"], mask
+
+
+def run_segmenter(segmenter: Segmenter, pixels: torch.Tensor, mask: torch.Tensor | None) -> Any:
+    """Run the network on what `segmenter_input` made, or on a batch of such.
+
+    Args:
+        segmenter: a loaded model.
+        pixels: (b, 3, H, W).
+        mask: (b, H, W), or None for a DPT.
+
+    Returns:
+        the network's own output.
+    """
     import torch
 
     network: Any = segmenter.network
-    processor: Any = segmenter.processor
-    inputs = processor(photo.pixels, size=size, return_tensors="pt", input_data_format="channels_last")
     with torch.inference_mode():
-        values = inputs["pixel_values"].to(device=network.device, dtype=network.dtype)
-        if network.config.model_type == "dpt":
+        values = pixels.to(device=network.device, dtype=network.dtype)
+        if mask is None:
             return network(values, return_dict=True)
-        return network(values, pixel_mask=inputs["pixel_mask"].to(network.device))
+        return network(values, pixel_mask=mask.to(network.device))
