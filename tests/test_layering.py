@@ -23,6 +23,7 @@ ALLOWED = {
     "ops": BASE | {"images"},
     "metrics": BASE | {"ops"},
     "results": ARRAYS,
+    "client": BASE | {"images", "results", "perpixel"},
     "hub": BASE,
     "layers": BASE | {"ops"},
     "data": ARRAYS,
@@ -30,11 +31,11 @@ ALLOWED = {
     "models": MODELS,
     "export": EXPORT,
     "tasks": TASKS,
-    "cli": OUTERMOST | {"train", "evaluate"},
+    "cli": OUTERMOST | {"train", "evaluate", "batch", "serve", "studio"},
     "train": OUTERMOST,
     "evaluate": OUTERMOST,
     "batch": OUTERMOST,
-    "serve": OUTERMOST | {"batch"},
+    "serve": OUTERMOST | {"batch", "studio"},
     "studio": OUTERMOST | {"batch"},
 }
 FREE = {"__init__", "__main__"}  # the public names and the program: they stand above everything

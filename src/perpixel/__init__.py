@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from perpixel.backbones.vitdet import VitDetBackbone as VitDetBackbone
     from perpixel.backbones.vitdet import VitDetConfig as VitDetConfig
     from perpixel.backbones.vitdet import VitDetModel as VitDetModel
+    from perpixel.client import Client as Client
     from perpixel.errors import CheckpointError as CheckpointError
     from perpixel.errors import ConfigError as ConfigError
     from perpixel.errors import InputError as InputError
@@ -124,6 +125,7 @@ _HOMES = {
     "BitConfig": "perpixel.backbones.bit",
     "BitModel": "perpixel.backbones.bit",
     "CheckpointError": "perpixel.errors",
+    "Client": "perpixel.client",
     "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",
     "DPTConfig": "perpixel.models.dpt.config",

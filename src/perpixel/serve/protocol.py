@@ -35,22 +35,22 @@ def timed_protocol(header_timeout: float, read_timeout: float) -> type[H11Protoc
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            self._head = _stopped(self._head)
-            self._reading = _stopped(self._reading)
+            self._stop_head()
+            self._stop_reading()
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._reading = _stopped(self._reading)
+            self._stop_reading()
             self._reading = self.loop.call_later(read_timeout, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self._reading = _stopped(self._reading)
+            self._stop_reading()
 
         def _await_head(self) -> None:
             """Let the time run while a head is incomplete; more bytes of the same head do not begin it anew."""
             if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
-                self._head = _stopped(self._head)
+                self._stop_head()
             elif self._head is None:
                 self._head = self.loop.call_later(header_timeout, self._too_slow)
 
@@ -60,9 +60,14 @@ def timed_protocol(header_timeout: float, read_timeout: float) -> type[H11Protoc
             if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
                 self.transport.abort()
 
+        def _stop_head(self) -> None:
+            if self._head is not None:
+                self._head.cancel()
+                self._head = None
+
+        def _stop_reading(self) -> None:
+            if self._reading is not None:
+                self._reading.cancel()
+                self._reading = None
+
     return TimedProtocol
-
-
-def _stopped(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
