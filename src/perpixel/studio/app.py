@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from typing import Any
@@ -11,9 +10,11 @@ import gradio as gr
 
 from perpixel import __version__
 from perpixel.studio.cutout import cutout_tab
+from perpixel.studio.depth import depth_tab
+from perpixel.studio.segment import segment_tab
 from perpixel.studio.settings import StudioSettings
 from perpixel.studio.shelf import Shelf
-from perpixel.studio.theme import CSS, HEAD, studio_theme
+from perpixel.studio.theme import studio_css, studio_theme
 
 # Pictures of people who have left are deleted after this many seconds, looked for at this interval.
 OLD, LOOK = 3600, 600
@@ -35,27 +36,19 @@ def create_studio(settings: StudioSettings | None = None) -> gr.Blocks:
     """
     settings = settings or StudioSettings()
     shelf = Shelf(settings)
-    with gr.Blocks(title="perpixel Studio", analytics_enabled=False, delete_cache=(LOOK, OLD)) as studio:
+    with gr.Blocks(
+        title="perpixel Studio", analytics_enabled=False, delete_cache=(LOOK, OLD), fill_width=True
+    ) as studio:
         gr.HTML(_header(), elem_id="studio-header")
         with gr.Tabs(elem_id="studio-tabs") as tabs:
             with gr.Tab("Cut out", id="cutout"):
                 cutout = cutout_tab(shelf, tabs)
-            _later_tabs(shelf, cutout)
+            with gr.Tab("Segment", id="segment"):
+                segment_tab(shelf, cutout)
+            with gr.Tab("Depth", id="depth"):
+                depth_tab(shelf)
     studio.state_session_capacity = SESSIONS
     return studio
-
-
-def _later_tabs(shelf: Shelf, cutout: Any) -> None:
-    if importlib.util.find_spec("perpixel.studio.segment"):
-        from perpixel.studio.segment import segment_tab
-
-        with gr.Tab("Segment", id="segment"):
-            segment_tab(shelf, cutout)
-    if importlib.util.find_spec("perpixel.studio.depth"):
-        from perpixel.studio.depth import depth_tab
-
-        with gr.Tab("Depth", id="depth"):
-            depth_tab(shelf)
 
 
 def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size: int | None = None) -> Any:
@@ -82,8 +75,7 @@ def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size:
         mcp_server=False,
         pwa=False,
         theme=studio_theme(),
-        css=CSS,
-        head=HEAD,
+        css=studio_css(),
     )
 
 

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.errors import InputError
 from perpixel.images.read import Photo, read_photo
 from perpixel.ops.trimap import trimap_from_mask
+from perpixel.results import Matte
+from perpixel.studio.busy import start_and_cancel
+from perpixel.studio.cutout_work import (
+    FORMS,
+    Look,
+    colour_of,
+    current_trimap,
+    on_page,
+    smaller,
+    trimap_of_file,
+    trimap_of_label,
+    write_cutout,
+)
 from perpixel.studio.messages import plain_errors
+from perpixel.studio.photo_box import PhotoBox, stem
+from perpixel.studio.save_button import save_button
 from perpixel.studio.shelf import Shelf, model_picker
+from perpixel.studio.trimap_editor import Trimap, new_photo, new_trimap, parse_drawing, trimap_editor
 from perpixel.studio.work import Stop, in_thread
-from perpixel.tasks.cutout import cutout
 from perpixel.tasks.matting import matte
+
+# The pictures that come with Studio, and a box around what is their subject.
+EXAMPLES = (("Portrait", "portrait.jpg", (35, 3, 340, 345)), ("Cat", "cat.jpg", (80, 20, 400, 300)))
+# Photographs of people who have left are forgotten after so many seconds.
+KEPT = 3600
+RUN = "() => { document.querySelector('#cutout-run').click(); }"
 
 
 @dataclass(frozen=True)
@@ -24,20 +48,16 @@ class CutoutTab:
 
     Attributes:
         tabs: all tabs of the page.
-        photo: the photograph, a `Photo` or None.
-        trimap: the trimap, (h, w) uint8 of 0, 128 and 255, or None.
-        picture: shows the photograph.
+        parts: the components that `take` gives values for.
     """
 
     tabs: gr.Tabs
-    photo: gr.State
-    trimap: gr.State
-    picture: gr.Image
+    parts: tuple[Any, ...]
 
     @property
     def takes(self) -> list[Any]:
         """The components that `take` gives values for: the outputs of an event."""
-        return [self.tabs, self.photo, self.trimap, self.picture]
+        return [self.tabs, *self.parts]
 
     def take(
         self, photo: Photo, *, mask: NDArray[Any] | None = None, trimap: NDArray[np.uint8] | None = None
@@ -54,7 +74,7 @@ class CutoutTab:
         """
         if mask is not None:
             trimap = trimap_from_mask(mask)
-        return gr.Tabs(selected="cutout"), photo, trimap, photo.rgb8
+        return gr.Tabs(selected="cutout"), *_opened(photo, trimap)
 
 
 def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
@@ -67,40 +87,203 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
     Returns:
         what other tabs need to hand over a photograph.
     """
-    photo, trimap = gr.State(None), gr.State(None)
-    with gr.Row():
-        with gr.Column():
-            file = gr.File(label="Photograph", file_types=["image"], height=120)
-            picture = gr.Image(label="Photograph", interactive=False)
-            box = gr.Textbox(label="Box: x0, y0, x1, y1", placeholder="60, 20, 440, 512")
-            model = model_picker(shelf, "matting")
+    photo, base, whole, small = (gr.State(None, time_to_live=KEPT) for _ in range(4))
+    progress = gr.Progress()
+    folder = Path(str(resources.files("perpixel.studio"))) / "examples"
+    private: dict[str, Any] = {"api_visibility": "private"}
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=6, min_width=320):
+            with gr.Column(elem_id="cutout-start") as start:
+                drop = PhotoBox(
+                    label="Photograph",
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    image_mode=None,
+                    elem_id="cutout-photo",
+                    height=300,
+                )
+                gr.Markdown("Or try one of these:", elem_classes=["quiet"])
+                with gr.Row(elem_id="cutout-examples"):
+                    examples = [
+                        gr.Button(title, icon=str(folder / file), size="lg", min_width=120)
+                        for title, file, _ in EXAMPLES
+                    ]
+            with gr.Column(visible=False) as workplace:
+                editor = trimap_editor()
+                with gr.Row(elem_classes=["actions"]):
+                    run = gr.Button("Cut out", variant="primary", elem_id="cutout-run", min_width=140)
+                    cancel = gr.Button("Cancel", variant="stop", elem_id="cutout-cancel", visible=False, min_width=140)
+                    only_trimap = gr.Button("Only the trimap", elem_id="cutout-trimap", min_width=120)
+                    another = gr.Button("Another photograph", elem_id="cutout-another", min_width=120)
+                with gr.Accordion("By name, or with a mask or trimap file", open=False, elem_id="cutout-other"):
+                    file = gr.File(
+                        label="Trimap or mask",
+                        file_types=["image"],
+                        height=110,
+                        elem_id="cutout-file",
+                    )
+                    namer = model_picker(shelf, "segmentation", label="Model that knows names")
+                    with gr.Row(elem_classes=["actions"]):
+                        label = gr.Textbox(
+                            label="What is the subject?",
+                            placeholder="person, cat, …; nothing for the largest thing",
+                            elem_id="cutout-label",
+                        )
+                        find = gr.Button("Find it", elem_id="cutout-find", min_width=100)
+            with gr.Accordion("Model", open=False):
+                model = model_picker(shelf, "matting", label="Model that finds the edges")
+        with gr.Column(scale=5, min_width=320):
+            result = gr.ImageSlider(
+                label="Before and after", interactive=False, elem_id="cutout-result", format="png", max_height=640
+            )
             with gr.Row():
-                run = gr.Button("Cut out", variant="primary")
-                cancel = gr.Button("Cancel")
-        with gr.Column():
-            result = gr.ImageSlider(label="Before and after", interactive=False)
+                ground = gr.Radio(
+                    ["Transparent", "Colour", "Picture"],
+                    value="Transparent",
+                    label="Background",
+                    elem_id="cutout-ground",
+                )
+                clean = gr.Checkbox(
+                    True, label="Clean edge colours", info="No old background shines through.", elem_id="cutout-clean"
+                )
+            colour = gr.ColorPicker("#ffffff", label="Colour", visible=False, elem_id="cutout-colour")
+            picture = PhotoBox(
+                label="Picture",
+                sources=["upload"],
+                type="filepath",
+                image_mode=None,
+                visible=False,
+                height=180,
+                elem_id="cutout-picture",
+            )
+            with gr.Row(elem_classes=["actions"]):
+                form = gr.Dropdown(FORMS, value="png", label="File", elem_id="cutout-form")
+                look: list[Any] = [ground, colour, picture, clean]
+                save = save_button("Download", _write, [whole, photo, form, *look], elem_id="cutout-save")
 
     def opened(path: str | None) -> tuple[Any, ...]:
         with plain_errors():
-            if path is None:
-                return None, None, None
-            found = read_photo(path)
-            return found, None, found.rgb8
+            return _opened(read_photo(path) if path else None, None)
 
-    async def cut(found: Photo, known: NDArray[np.uint8] | None, corners: str, name: str) -> Any:
-        def work(stop: Stop) -> Any:
+    async def cut(
+        found: Photo | None, known: Trimap | None, drawn: str, name: str, *given: Any, said: gr.Progress = progress
+    ) -> tuple[Any, ...]:
+        def work(stop: Stop) -> tuple[Any, ...]:
+            there = _needed(found)
+            said(0.05, desc="Looking for the subject")
+            new, trimap = current_trimap(there, known, parse_drawing(drawn))
+            stop.check()
+            said(0.2, desc="Getting the model")
             network = shelf.load(name, "matting")
             stop.check()
-            if known is not None:
-                made = matte(found, known, model=network)
-            else:
-                made = cutout(found, box=[int(part) for part in corners.split(",")], model=network)
-            return found.rgb8, made.preview()
+            said(0.35, desc="Finding the edges")
+            made = matte(there, trimap, model=network)
+            stop.check()
+            said(0.85, desc="Cleaning the colours")
+            shown = smaller(made)
+            pictures = on_page(shown, _look(*given))
+            shows = gr.skip() if new is known else new_trimap(new)
+            return new, shows, made, shown, pictures, gr.Button(interactive=True)
 
         with plain_errors():
             return await in_thread(work)
 
-    file.change(opened, file, [photo, trimap, picture], api_visibility="private")
-    running = run.click(cut, [photo, trimap, box, model], result, api_visibility="private")
-    cancel.click(None, cancels=[running], api_visibility="private")
-    return CutoutTab(tabs, photo, trimap, picture)
+    def marked(found: Photo | None, known: Trimap | None, drawn: str) -> tuple[Any, ...]:
+        with plain_errors():
+            new, _ = current_trimap(_needed(found), known, parse_drawing(drawn))
+            return new, gr.skip() if new is known else new_trimap(new)
+
+    def filed(found: Photo | None, path: str | None) -> tuple[Any, ...]:
+        if path is None:
+            return gr.skip(), gr.skip()
+        with plain_errors():
+            trimap, kind = trimap_of_file(path, _needed(found))
+        gr.Info(f"Taken as a {kind}. Repair it with the brushes, or cut out.")
+        return trimap, new_trimap(trimap)
+
+    async def named(found: Photo | None, words: str, name: str, said: gr.Progress = progress) -> tuple[Any, ...]:
+        def work(stop: Stop) -> tuple[Any, ...]:
+            there = _needed(found)
+            said(0.1, desc="Getting the model")
+            segmenter = shelf.load(name, "segmentation")
+            stop.check()
+            said(0.4, desc="Looking for it")
+            trimap = trimap_of_label(there, words, segmenter)
+            return trimap, new_trimap(trimap)
+
+        with plain_errors():
+            return await in_thread(work)
+
+    def relook(shown: Matte | None, *given: Any) -> Any:
+        if shown is None:
+            return gr.skip()
+        with plain_errors():
+            return on_page(shown, _look(*given))
+
+    def choices(kind: str) -> tuple[Any, Any]:
+        return gr.ColorPicker(visible=kind == "Colour"), gr.update(visible=kind == "Picture")
+
+    parts = (photo, base, whole, small, editor, start, workplace, result, save)
+    drop.upload(opened, drop, list(parts), **private)
+    another.click(lambda: (None, *_opened(None, None)), None, [drop, *parts], **private)
+    for button, (_, name, box) in zip(examples, EXAMPLES, strict=True):
+        loaded = button.click(_example(folder / name, box), None, list(parts), **private)
+        loaded.success(None, js=RUN, **private)
+    inputs, outputs = [photo, base, editor, model, *look], [base, editor, whole, small, result, save]
+    start_and_cancel(run, cancel, cut, inputs, outputs, show_progress_on=result)
+    only_trimap.click(marked, [photo, base, editor], [base, editor], show_progress="hidden", **private)
+    file.upload(filed, [photo, file], [base, editor], show_progress="hidden", **private)
+    gr.on([find.click, label.submit], named, [photo, label, namer], [base, editor], **private)
+    ground.change(choices, ground, [colour, picture], show_progress="hidden", **private)
+    gr.on(
+        [ground.change, colour.change, picture.upload, picture.clear, clean.change],
+        relook,
+        [small, *look],
+        result,
+        trigger_mode="always_last",
+        **private,
+    )
+    return CutoutTab(tabs, parts)
+
+
+def _example(path: Path, box: tuple[int, int, int, int]) -> Any:
+    def opened() -> tuple[Any, ...]:
+        with plain_errors():
+            return _opened(read_photo(path), None, box)
+
+    return opened
+
+
+def _opened(
+    photo: Photo | None, trimap: Trimap | None, box: tuple[int, int, int, int] | None = None
+) -> tuple[Any, ...]:
+    """The values of `CutoutTab.parts` for another photograph."""
+    return (
+        photo,
+        trimap,
+        None,
+        None,
+        new_photo(photo, trimap, box),
+        gr.Column(visible=photo is None),
+        gr.Column(visible=photo is not None),
+        None,
+        gr.Button(interactive=False),
+    )
+
+
+def _needed(photo: Photo | None) -> Photo:
+    if photo is None:
+        raise InputError("there is no photograph, or it lay here for too long: choose it again")
+    return photo
+
+
+def _look(ground: str, colour: str, picture: str | None, clean: bool) -> Look:
+    if ground == "Colour":
+        return Look(colour_of(colour), clean)
+    return Look(picture if ground == "Picture" else None, clean)
+
+
+def _write(folder: Path, whole: Matte | None, photo: Photo | None, form: Any, *look: Any) -> Path:
+    if whole is None:
+        raise InputError("there is no cut-out yet, or it lay here for too long: press Cut out")
+    return write_cutout(folder, whole, _look(*look), form, stem(_needed(photo)))

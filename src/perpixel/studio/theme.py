@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import gradio as gr
 
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
@@ -25,8 +27,6 @@ def studio_theme() -> gr.themes.Base:
     )
 
 
-CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto; }
-"""
-
-HEAD = '<meta name="referrer" content="no-referrer">'
+def studio_css() -> str:
+    """The page's own CSS."""
+    return resources.files("perpixel.studio").joinpath("studio.css").read_text("utf-8")
