@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from perpixel.layers import winograd
-from perpixel.layers.winograd import Part, Window, convolve, has_loops, pays, prepare
+from perpixel.layers.winograd import Enlarged, Part, Window, convolve, has_loops, pays, prepare
 
 pytestmark = pytest.mark.skipif(not has_loops(), reason="the compiled loops cannot be had here")
 SIDES = st.integers(1, 15)
@@ -56,6 +56,28 @@ def test_a_window_of_several_parts(data, h, w):
     written[top:bottom, left:right] = True
     assert torch.equal(~out.isnan().any(dim=2), written)
     assert (out - expected(torch.cat([a, b], dim=2), weight, bias))[written].abs().max() < 2e-4
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), h=st.integers(1, 9), w=st.integers(1, 9))
+def test_a_window_of_an_enlargement(data, h, w):
+    x, detail = random(h, w, 3), random(2 * h, 2 * w, 2, seed=1)
+    weight, bias = random(4, 5, 3, 3, seed=2), random(4, seed=3)
+    top, left = data.draw(st.integers(0, 2 * h - 1)), data.draw(st.integers(0, 2 * w - 1))
+    bottom, right = data.draw(st.integers(top + 1, 2 * h)), data.draw(st.integers(left + 1, 2 * w))
+    larger = functional.interpolate(x.permute(2, 0, 1)[None], scale_factor=2, mode="bilinear")[0].permute(1, 2, 0)
+    # What the window does not depend on may not be read: it need not be there yet.
+    first, last = max(0, (top - 2) // 2), min(h, (bottom + 2) // 2 + 1)
+    begin, end = max(0, (left - 2) // 2), min(w, (right + 2) // 2 + 1)
+    known = torch.full_like(x, torch.nan)
+    known[first:last, begin:end] = x[first:last, begin:end]
+    parts = [Part(detail, top, left), Enlarged(known, top, left, (first, last, begin, end))]
+    out = torch.full((2 * h, 2 * w, 4), torch.nan)
+    convolve(parts, prepare(weight, bias), out, Window(top, bottom, left, right))
+    written = torch.zeros(2 * h, 2 * w, dtype=torch.bool)
+    written[top:bottom, left:right] = True
+    assert torch.equal(~out.isnan().any(dim=2), written)
+    assert (out - expected(torch.cat([detail, larger], dim=2), weight, bias))[written].abs().max() < 2e-4
 
 
 def test_as_exact_as_a_plain_convolution():

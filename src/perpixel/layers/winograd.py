@@ -52,6 +52,23 @@ class Part(NamedTuple):
     left: int = 0
 
 
+class Enlarged(NamedTuple):
+    """Some of a convolution's input channels, at half the size: their bilinear enlargement by two is what goes in.
+
+    Attributes:
+        plane: (h, w, c) float32 with contiguous channels, of which the enlargement has (2h, 2w).
+        top: the row of the enlargement where the output's first row is.
+        left: likewise the column.
+        reach: the first row of `plane` that may be read and the one after the last, then the columns. They have to
+            hold what the output's window depends on.
+    """
+
+    plane: Tensor
+    top: int
+    left: int
+    reach: tuple[int, int, int, int]
+
+
 class Kernel(NamedTuple):
     """A 3×3 convolution's weights at the products' points, (36, inputs, outputs), and its bias (outputs,)."""
 
@@ -112,7 +129,7 @@ def prepare(weight: Tensor, bias: Tensor | None) -> Kernel:
 
 
 def convolve(
-    parts: Sequence[Part],
+    parts: Sequence[Part | Enlarged],
     kernel: Kernel,
     out: Tensor,
     window: Window | None = None,
@@ -129,7 +146,7 @@ def convolve(
         out: (h, w, outputs) float32, contiguous; may be none of the inputs.
         window: the part of `out` to compute, all of it if not given.
         relu: apply a ReLU to the result.
-        relu_before: apply a ReLU to the input.
+        relu_before: apply a ReLU to the input; of parts that are not enlarged only.
         add: (h, w, outputs), contiguous, added at last.
 
     Returns:
@@ -149,9 +166,11 @@ def convolve(
     assert compiled is not None
     window = window or Window(0, out.shape[0], 0, out.shape[1])
     inputs, outputs = kernel.weight.shape[1:]
-    rows, columns = -(-(window.bottom - window.top) // 4), -(-(window.right - window.left) // 4)
+    # Tiles of an enlargement begin at even places, so they may begin one before the window.
+    up, over = next(((part.top % 2, part.left % 2) for part in parts if isinstance(part, Enlarged)), (0, 0))
+    rows, columns = -(-(window.bottom - window.top + up) // 4), -(-(window.right - window.left + over) // 4)
     strip = min(rows * columns, FEW_TILES if kernel.weight.numel() <= SMALL_WEIGHT else TILES)
-    arrays = [(part.plane.numpy(), part.top, part.left) for part in parts]
+    arrays = [(part, part.plane.numpy()) for part in parts]
     target, bias = out.numpy(), kernel.bias.numpy()
     added = np.empty((0, 0, 0), np.float32) if add is None else add.numpy()
     before, after = out.new_empty(36 * strip * inputs), out.new_empty(36 * strip * outputs)
@@ -159,12 +178,16 @@ def convolve(
 
     def gather(begin: int, end: int) -> None:
         place = 0
-        for plane, top, left in arrays:
-            compiled.gather(plane, top, left, columns, first, begin, end, v.numpy(), place, relu_before)
+        for part, plane in arrays:
+            top, left, where = part.top - up, part.left - over, (columns, first, begin, end, v.numpy(), place)
+            if isinstance(part, Enlarged):
+                compiled.enlarge(plane, top, left, part.reach, *where)
+            else:
+                compiled.gather(plane, top, left, *where, relu_before)
             place += plane.shape[2]
 
     def scatter(begin: int, end: int) -> None:
-        compiled.scatter(m.numpy(), columns, first, begin, end, bias, added, target, tuple(window), relu)
+        compiled.scatter(m.numpy(), columns, first, begin, end, bias, added, target, (*window, up, over), relu)
 
     # Threads of Python, because those of numba clash with torch's and with forks.
     with ThreadPoolExecutor(threads) as pool:

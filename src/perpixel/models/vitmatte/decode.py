@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from perpixel.layers.convolution import fold_norm
 from perpixel.layers.precision import lowered
-from perpixel.layers.winograd import Kernel, Part, Window, convolve, pays, prepare
+from perpixel.layers.winograd import Enlarged, Kernel, Part, Window, convolve, pays, prepare
 
 if TYPE_CHECKING:
     from perpixel.models.vitmatte.model import VitMatteBasicConv3x3, VitMatteDetailCaptureModule, VitMatteFusionBlock
@@ -169,12 +169,12 @@ def _fuse(x: Tensor, detail: Tensor, block: _Convolution, tile: _Tile, out: Tens
     """Write one fusion block's output on one tile to a place in `out`, (1, c', …)."""
     height, width = detail.shape[-2:]
     wide = _grow(tile, height, width)
-    larger, start = _double(x, wide)
-    top, left = tile.top - start[0], tile.left - start[1]
     if block.quick is not None:
-        parts = [Part(_plane(detail), tile.top, tile.left), Part(_plane(larger), top, left)]
+        enlarged = Enlarged(_plane(x), tile.top, tile.left, _reach(x, wide))
+        parts: list[Part | Enlarged] = [Part(_plane(detail), tile.top, tile.left), enlarged]
         convolve(parts, block.quick, _plane(out), Window(*place), relu=True)
         return
+    larger, start = _double(x, wide)
     rows = slice(wide.top - start[0], wide.bottom - start[0])
     columns = slice(wide.left - start[1], wide.right - start[1])
     both = [detail[:, :, wide.top : wide.bottom, wide.left : wide.right], larger[:, :, rows, columns]]
@@ -194,13 +194,18 @@ def _double(x: Tensor, tile: _Tile) -> tuple[Tensor, tuple[int, int]]:
 
     The tile and the start count in the enlarged image. The piece ends beyond the tile, or where the image does.
     """
-    height, width = x.shape[-2:]
-    top, left = max(0, tile.top // 2 - 1), max(0, tile.left // 2 - 1)
-    bottom, right = min(height, (tile.bottom + 1) // 2 + 1), min(width, (tile.right + 1) // 2 + 1)
+    top, bottom, left, right = _reach(x, tile)
     larger = functional.interpolate(
         x[:, :, top:bottom, left:right], scale_factor=2, mode="bilinear", align_corners=False
     )
     return larger, (2 * top, 2 * left)
+
+
+def _reach(x: Tensor, tile: _Tile) -> tuple[int, int, int, int]:
+    """The rows and columns of x that a tile of its enlargement by two is made of: begin and end of each."""
+    height, width = x.shape[-2:]
+    rows = max(0, tile.top // 2 - 1), min(height, (tile.bottom + 1) // 2 + 1)
+    return *rows, max(0, tile.left // 2 - 1), min(width, (tile.right + 1) // 2 + 1)
 
 
 def _tiles(needed: Tensor | None, sizes: list[tuple[int, ...]]) -> list[list[_Tile]]:
