@@ -26,6 +26,9 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 # Forms with the parameters of the class that they stand for.
 FORMS = {
     "perpixel.backbones.vit.ViTLayer": "perpixel.backbones.vit_quick.QuickViTLayer",
+    "perpixel.backbones.vit.ViTEncoder": "perpixel.backbones.vit_quick.QuickStack",
+    "perpixel.backbones.dinov2.Dinov2Layer": "perpixel.backbones.vit_quick.QuickDinov2Layer",
+    "perpixel.layers.transformer.LayerStack": "perpixel.backbones.vit_quick.QuickStack",
     "perpixel.models.dpt.neck.DPTPreActResidualLayer": "perpixel.models.dpt.quick.QuickResidual",
     "perpixel.models.dpt.heads.DPTDepthEstimationHead": "perpixel.models.dpt.quick.QuickDepthHead",
     "perpixel.models.depth_anything.model.DepthAnythingDepthEstimationHead": (
