@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from perpixel.errors import InputError, MissingDependencyError
+from perpixel.errors import ConfigError, InputError, MissingDependencyError
 
 
 @dataclass
@@ -39,7 +39,7 @@ def refusal_of(error: BaseException) -> Refusal | None:
     """What a client is told of an error of a task; None for one that is the server's own fault."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, InputError):
+    if isinstance(error, (InputError, ConfigError)):
         return Refusal(422, "input", " ".join(str(error).split()))
     if isinstance(error, MissingDependencyError):
         return Refusal(422, "not_available", "an option needs a package that this server lacks: leave it out")
