@@ -16,6 +16,11 @@ Content = bytes | str
 """A file's bytes, or the path where it lies."""
 
 
+def now() -> str:
+    """The time as rows have it: UTC, ISO 8601, to the millisecond, so that later is greater."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 @dataclass(frozen=True)
 class Record:
     """A photograph to work on. It can be pickled.
@@ -78,7 +83,7 @@ class Row:
     blake2b: str | None = None
     hint_blake2b: str | None = None
     stamp: str = ""
-    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    time: str = field(default_factory=now)
     seconds: float = 0.0
     width: int | None = None
     height: int | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from perpixel.batch.job import Form, Job
-from perpixel.batch.records import Content, Record, Row, content_hash
+from perpixel.batch.records import Content, Record, Row, content_hash, now
 from perpixel.errors import InputError, OutputError, PerpixelError
 from perpixel.images.files import MAX_PIXELS
 from perpixel.images.read import read_photo
@@ -162,8 +162,7 @@ class Worker:
                 ) from error
             return failed(loaded.row, error, start)
         seconds = round(loaded.row.seconds + time.perf_counter() - start, 4)
-        fresh = Row(loaded.row.key, loaded.row.input, "done", self.settings)  # with the time of now
-        return replace(loaded.row, status="done", outputs=outputs, seconds=seconds, time=fresh.time)
+        return replace(loaded.row, status="done", outputs=outputs, seconds=seconds, time=now())
 
     def _hint(self, record: Record) -> Hint:
         job = self.job

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from perpixel import __version__
+from perpixel.cli.batch import batch
 from perpixel.cli.bokeh import bokeh
 from perpixel.cli.cutout import cutout
 from perpixel.cli.data import data
@@ -50,6 +51,7 @@ app.command()(export)
 app.command()(studio)
 app.command()(serve)
 app.command()(models)
+app.add_typer(batch)
 app.add_typer(data)
 
 

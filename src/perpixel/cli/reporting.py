@@ -140,13 +140,16 @@ def _named(source: Path, error: str) -> str:
 
 
 @contextmanager
-def progress(things: str, total: int | None = None, *, shown: bool = True) -> Iterator[Callable[..., None]]:
+def progress(
+    things: str, total: int | None = None, *, shown: bool = True, rate: bool = False
+) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr where someone can see it and there is more than one thing, nothing elsewhere.
 
     Args:
         things: what is counted, such as "files".
         total: how many there are, if it is known.
         shown: whether this process is the one that shows it.
+        rate: whether it tells how many a second.
 
     Yields:
         what to call with how many are done, and of how many where `total` was not known.
@@ -155,7 +158,21 @@ def progress(things: str, total: int | None = None, *, shown: bool = True) -> It
         yield lambda done, total=None: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.3g} {things} a second")
 
     # rich sends a redirected stdout to its own console, here stderr: harmless on a terminal, wrong in a pipe.
     bar = Progress(
@@ -163,6 +180,7 @@ def progress(things: str, total: int | None = None, *, shown: bool = True) -> It
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        *([Rate()] if rate else []),
         console=Console(stderr=True),
         redirect_stdout=sys.stdout.isatty(),
         transient=True,

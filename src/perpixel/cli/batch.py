@@ -1,0 +1,399 @@
+"""`perpixel batch`: any number of photographs through one task, stopped and gone on with at will."""
+
+import json as json_text
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+import perpixel
+from perpixel.cli import arguments as given
+from perpixel.cli.reporting import UsageError, progress
+from perpixel.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from perpixel.batch.inputs import Inputs
+    from perpixel.batch.job import Job
+    from perpixel.batch.run import Progress
+
+batch = typer.Typer(
+    name="batch",
+    help="Work on any number of photographs, and go on where an earlier run stopped.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Folders, files, patterns such as 'in/**/*.jpg', tar archives, Parquet tables, lists as @names.txt.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.", show_default=False)]
+ListFile = Annotated[
+    list[Path] | None,
+    typer.Option("--list", metavar="FILE", help="A text with one path a line; may be repeated.", show_default=False),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders inside folders too.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Results keep their photograph's place below it.", show_default=False),
+]
+Trimaps = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A trimap for each photograph, named like it.", show_default=False),
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A rough mask for each photograph, named like it.", show_default=False),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE=NAME",
+        help="A column of the tables: image=, key=, trimap=, mask= or label=; may be repeated.",
+        show_default=False,
+    ),
+]
+ImageColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="A column of the tables: image= or key=; may be repeated.",
+        show_default=False,
+    ),
+]
+Save = Annotated[str | None, typer.Option(metavar="FORM,…", help="What to write.", show_default=False)]
+Part = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Only this part, such as 2/4, for one of N machines."),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.parquet", help="Write the manifest as a table too, in the end.", show_default=False),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that read, and as many that write; by the processors.", show_default=False),
+]
+Stack = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images of one size in a forward; 8 on GPUs, 1 on a CPU.", show_default=False),
+]
+
+
+@batch.callback()
+def _group() -> None:
+    """Work on any number of photographs, and go on where an earlier run stopped.
+
+    Every photograph gets a line in FOLDER/manifest.jsonl. What a line calls done is passed over as long as nothing
+    has changed; what cannot be used is told and passed over.
+    """
+
+
+@batch.command()
+def cutout(
+    out: Out,
+    words: Words = None,
+    listed: ListFile = None,
+    trimaps: Trimaps = None,
+    masks: Masks = None,
+    label: Annotated[
+        str | None, typer.Option(help="What the subject is in every photograph, such as person.", show_default=False)
+    ] = None,
+    index: Annotated[int | None, typer.Option(min=1, help="Which one with that label.", show_default=False)] = None,
+    subject: Annotated[
+        Literal["largest"] | None, typer.Option(help="The largest thing, whatever it is.", show_default=False)
+    ] = None,
+    segmentation_model: given.SegmentationModel = None,
+    recursive: Recursive = False,
+    root: Root = None,
+    column: Column = None,
+    save: Save = None,
+    shard: Part = None,
+    manifest: Manifest = None,
+    workers: Workers = None,
+    json: given.Json = False,
+    model: given.Model = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    engine: given.Engine = None,
+    stack: Stack = None,
+    max_memory: given.MaxMemory = None,
+    refine: given.Refine = None,
+) -> int:
+    """Cut the subjects out of photographs: NAME.png with transparency for each.
+
+    A hint tells what the subject is: --trimaps, --masks, --label, --subject, members NAME.trimap.png or NAME.mask.png
+    of archives, or columns of tables. --save takes png, webp, tiff and alpha.
+    """
+    with _as_usage():
+        job = _job(
+            "cutout",
+            save,
+            label=label,
+            index=index,
+            subject=subject,
+            segmentation_model=segmentation_model,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            stack=stack,
+            max_memory=max_memory,
+            refine=refine,
+        )
+        inputs = _inputs(words, listed, out, recursive, root, shard, column, trimaps, masks)
+    return _run(job, inputs, manifest, workers, json)
+
+
+@batch.command()
+def matte(
+    out: Out,
+    words: Words = None,
+    listed: ListFile = None,
+    trimaps: Trimaps = None,
+    recursive: Recursive = False,
+    root: Root = None,
+    column: Column = None,
+    save: Save = None,
+    shard: Part = None,
+    manifest: Manifest = None,
+    workers: Workers = None,
+    json: given.Json = False,
+    model: given.Model = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    engine: given.Engine = None,
+    stack: Stack = None,
+    max_memory: given.MaxMemory = None,
+    refine: given.Refine = None,
+) -> int:
+    """Find the alpha of photographs: a grey NAME.png for each.
+
+    Trimaps come from --trimaps, members NAME.trimap.png of archives, or a column of tables. --save takes png, webp
+    and tiff.
+    """
+    with _as_usage():
+        job = _job(
+            "matte",
+            save,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            stack=stack,
+            max_memory=max_memory,
+            refine=refine,
+        )
+        inputs = _inputs(words, listed, out, recursive, root, shard, column, trimaps)
+    return _run(job, inputs, manifest, workers, json)
+
+
+@batch.command()
+def segment(
+    out: Out,
+    words: Words = None,
+    listed: ListFile = None,
+    kind: Annotated[
+        Literal["panoptic", "instance", "semantic"] | None,
+        typer.Option(help="As in `perpixel segment`.", show_default=False),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only segments with this label; may be repeated.", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The score that a segment must reach.", show_default="0.5")
+    ] = None,
+    recursive: Recursive = False,
+    root: Root = None,
+    column: ImageColumn = None,
+    save: Save = None,
+    shard: Part = None,
+    manifest: Manifest = None,
+    workers: Workers = None,
+    json: given.Json = False,
+    model: given.SegmentationModel = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    engine: given.Engine = None,
+    stack: Stack = None,
+) -> int:
+    """Find what is in photographs: NAME.jpg.json in COCO's format and NAME.png with the number of each segment.
+
+    --save takes coco, map, panoptic and overlay.
+    """
+    with _as_usage():
+        job = _job(
+            "segment",
+            save,
+            kind=kind,
+            labels=tuple(label) if label else None,
+            threshold=threshold,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            stack=stack,
+        )
+        inputs = _inputs(words, listed, out, recursive, root, shard, column)
+    return _run(job, inputs, manifest, workers, json)
+
+
+@batch.command()
+def depth(
+    out: Out,
+    words: Words = None,
+    listed: ListFile = None,
+    detail: Annotated[
+        Literal["whole", "tiled"] | None, typer.Option(help="As in `perpixel depth`.", show_default="whole")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, metavar="PIXELS", help="The side that the model sees.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        Literal["inverse", "metric"] | None,
+        typer.Option(help="What the model's numbers are, where it does not say it itself.", show_default=False),
+    ] = None,
+    recursive: Recursive = False,
+    root: Root = None,
+    column: ImageColumn = None,
+    save: Save = None,
+    shard: Part = None,
+    manifest: Manifest = None,
+    workers: Workers = None,
+    json: given.Json = False,
+    model: given.DepthModel = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    engine: given.Engine = None,
+    stack: Stack = None,
+    max_memory: given.MaxMemory = None,
+) -> int:
+    """Estimate the depth of photographs: NAME.png of 16 bits with a small JSON beside it.
+
+    --save takes png16, png8, tiff, npy, pfm, exr, ply, glb, colour and relief.
+    """
+    with _as_usage():
+        job = _job(
+            "depth",
+            save,
+            detail=detail,
+            size=size,
+            depth_kind=kind,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            stack=stack,
+            max_memory=max_memory,
+        )
+        inputs = _inputs(words, listed, out, recursive, root, shard, column)
+    return _run(job, inputs, manifest, workers, json)
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """What is wrong before any work is a wrong command."""
+    try:
+        yield
+    except (InputError, ConfigError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def _job(task: Literal["cutout", "matte", "segment", "depth"], save: str | None, **options: Any) -> "Job":
+    from perpixel.batch.job import Job
+
+    forms = tuple(dict.fromkeys(part.strip().lower() for part in save.split(","))) if save else ()
+    return Job(task, forms, **options)
+
+
+def _inputs(
+    words: list[str] | None,
+    listed: list[Path] | None,
+    out: Path,
+    recursive: bool,
+    root: Path | None,
+    shard: str | None,
+    column: list[str] | None,
+    trimaps: Path | None = None,
+    masks: Path | None = None,
+) -> "Inputs":
+    from perpixel.batch.archives import Columns
+    from perpixel.batch.hints import HintFolders
+    from perpixel.batch.inputs import Inputs
+    from perpixel.batch.shards import Shard
+
+    columns: dict[str, str] = {}
+    for text in column or ():
+        role, _, name = text.partition("=")
+        if role not in ("image", "key", "trimap", "mask", "label") or not name:
+            raise InputError(f"--column takes ROLE=NAME such as image=jpg or key=id, not {text!r}")
+        columns[role] = name
+    return Inputs(
+        (*(words or ()), *(f"@{path}" for path in listed or ())),
+        out,
+        recursive=recursive,
+        root=root,
+        hints=HintFolders(trimaps, masks),
+        columns=Columns(**columns),
+        shard=Shard() if shard is None else Shard.parse(shard),
+    )
+
+
+def _run(job: "Job", inputs: "Inputs", manifest: Path | None, workers: int | None, as_json: bool) -> int:
+    from perpixel.batch.run import prepare, run
+
+    with _as_usage():
+        total = prepare(job, inputs, manifest, workers)
+    if total == 0:
+        typer.echo("nothing is in this part")
+        return 0
+    perpixel.tune_allocator()  # before torch is imported
+    last: Progress | None = None
+
+    with progress("images", total, rate=True) as show:
+
+        def report(now: "Progress") -> None:
+            nonlocal last
+            last = now
+            show(now.finished, now.total)
+            if now.row is None:
+                return
+            if now.row.status == "failed":
+                error = now.row.error or ""
+                named = error if now.row.input in error else f"{now.row.input}: {error}"
+                typer.echo(f"perpixel: {named}", err=True)
+            if as_json:
+                typer.echo(now.row.to_json())
+
+        try:
+            summary = run(job, inputs, total, manifest, workers=workers, report=report)
+        except BaseException:
+            if last is not None:
+                words = (
+                    f"perpixel: {_counted(last.done, last.skipped, last.failed)}; the same command goes on from here"
+                )
+                typer.echo(words, err=True)
+            raise
+    if as_json:
+        told = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
+        told |= {"seconds": round(summary.seconds, 3), "manifest": str(summary.manifest)}
+        typer.echo(json_text.dumps(told))
+    else:
+        rate = f", {summary.done / summary.seconds:.2f} images a second" if summary.done else ""
+        words = _counted(summary.done, summary.skipped, summary.failed)
+        typer.echo(f"{words} in {summary.seconds:.1f} s{rate}; {summary.manifest} tells of each")
+    return 1 if summary.failed else 0
+
+
+def _counted(done: int, skipped: int, failed: int) -> str:
+    words = [f"{done} done"]
+    words += [f"{skipped} were done before"] if skipped else []
+    words += [f"{failed} failed"] if failed else []
+    return ", ".join(words)
