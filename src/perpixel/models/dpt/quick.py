@@ -1,4 +1,4 @@
-"""DPT's residual units and depth heads at inference: the same numbers in fewer passes over the maps.
+"""Parts of DPT's neck and its depth heads at inference: the same numbers in fewer passes over the maps.
 
 Each class has the parameters of the one that it stands for, see `perpixel.models.optimize`.
 """
@@ -13,10 +13,31 @@ from perpixel.layers.convolution import convolve_3x3, fold_norm
 from perpixel.layers.winograd import Part, Window, convolve, pays, prepare
 from perpixel.models.depth_anything.model import DepthAnythingDepthEstimationHead
 from perpixel.models.dpt.heads import DPTDepthEstimationHead
-from perpixel.models.dpt.neck import DPTPreActResidualLayer
+from perpixel.models.dpt.neck import DPTPreActResidualLayer, DPTReassembleLayer
 
 # Rows of the enlarged map that exist at once.
 STRIP = 48
+# Up to so many pixels a convolution's time is that of laying out its weights.
+FEW_PIXELS = 256
+
+
+class QuickReassemble(DPTReassembleLayer):
+    """A reassembling layer whose halving is one product of matrices, which leaves the order of the weights alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) → (b, c', factor · h, factor · w), rounded up where the factor is below 1."""
+        resize = self.resize
+        if type(resize) is not nn.Conv2d or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        assert resize.bias is not None
+        stride = resize.stride[0]
+        rows, columns = (x.shape[2] - 1) // stride + 1, (x.shape[3] - 1) // stride + 1
+        if rows * columns > FEW_PIXELS:
+            return super().forward(x)
+        x = self.projection(x)
+        squares = functional.unfold(x, 3, padding=1, stride=stride)  # (b, 9 c, rows · columns)
+        weight = resize.weight.flatten(1).expand(len(x), -1, -1)
+        return torch.baddbmm(resize.bias[:, None], weight, squares).view(len(x), -1, rows, columns)
 
 
 class QuickResidual(DPTPreActResidualLayer):
@@ -88,12 +109,17 @@ def enlarge_and_map(x: Tensor, size: tuple[int, int], second: nn.Module, last: n
 
 def _enlarged_rows(plane: Tensor, above: int, below: int, size: tuple[int, int]) -> Tensor:
     """Some rows of the bilinear enlargement of (h, w, c) to `size`, with aligned corners: (rows, W, c)."""
-    scale = (len(plane) - 1) / max(1, size[0] - 1)
-    places = torch.arange(above, below, dtype=torch.float32) * scale
-    before = places.long().clamp(max=len(plane) - 1)
-    after = (before + 1).clamp(max=len(plane) - 1)
-    rows = torch.lerp(plane[before], plane[after], (places - before)[:, None, None])  # (rows, w, c)
-    larger = functional.interpolate(
-        rows.permute(2, 0, 1)[None], size=(len(rows), size[1]), mode="bilinear", align_corners=True
-    )
-    return larger[0].permute(1, 2, 0).contiguous()
+    before, after, share = _between(plane.shape[1], size[1], 0, size[1])
+    over, under, weight = _between(plane.shape[0], size[0], above, below)
+    first = int(over[0])
+    needed = plane[first : int(under[-1]) + 1]
+    # Rows and columns are picked and mixed in place: `interpolate` would turn the order of the memory twice.
+    wide = needed.index_select(1, before).lerp_(needed.index_select(1, after), share[:, None])
+    return wide.index_select(0, over - first).lerp_(wide.index_select(0, under - first), weight[:, None, None])
+
+
+def _between(count: int, larger: int, begin: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where `count` points lie among `larger`, both ends aligned: of each in the range the two beside, and how far."""
+    places = torch.arange(begin, end, dtype=torch.float32) * ((count - 1) / max(1, larger - 1))
+    before = places.long().clamp(max=count - 1)
+    return before, (before + 1).clamp(max=count - 1), places - before
