@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
 
-def busy(run: gr.Button, cancel: gr.Button, running: Any) -> None:
-    """Show `cancel` instead of `run` while an event runs, and let it stop that event.
+def start_and_cancel(
+    run: gr.Button,
+    cancel: gr.Button,
+    work: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    show_progress_on: Any,
+) -> None:
+    """Let `run` start long work, and `cancel`, which is shown in its place meanwhile, stop it.
 
     Args:
-        run: what starts the work.
-        cancel: what stops it; made with `visible=False`.
-        running: the event of the work, as `run.click` returned it.
+        run: the button that starts.
+        cancel: the button that stops; made with `visible=False`.
+        work: an async function; it is cancelled by `asyncio.CancelledError`.
+        inputs: the components whose values it takes.
+        outputs: the components that it gives values for.
+        show_progress_on: the component, or several, over which the progress is shown.
     """
     both = [run, cancel]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    run.click(lambda: _visible(False, True), None, both, **quiet)
-    running.then(lambda: _visible(True, False), None, both, **quiet)
+    private: dict[str, Any] = {"api_visibility": "private"}
+    quiet: dict[str, Any] = {**private, "show_progress": "hidden", "queue": False}
+    # One after the other: a second function of the same click would only run when the first has ended.
+    started = run.click(lambda: _visible(False, True), None, both, **quiet)
+    running = started.then(work, list(inputs), list(outputs), show_progress_on=show_progress_on, **private)
+    for ended in (running.success, running.failure):  # `then` is not called after an error
+        ended(lambda: _visible(True, False), None, both, **quiet)
     cancel.click(lambda: _visible(True, False), None, both, cancels=[running], **quiet)
 
 

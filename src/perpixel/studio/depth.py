@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import gradio as gr
 from perpixel.errors import InputError
 from perpixel.images.read import Photo
 from perpixel.ops.depth import COLOUR_MAPS
-from perpixel.studio.busy import busy
-from perpixel.studio.depth_view import DepthView, Wanted, about_depth, open_depth, write_depth
+from perpixel.studio.busy import start_and_cancel
+from perpixel.studio.depth_view import DepthView, Wanted, about_depth, fewer_points, open_depth, write_depth
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.missing_model import missing_model
-from perpixel.studio.photo_box import photo_box, stem
+from perpixel.studio.photo_box import KEPT, photo_box, stem
+from perpixel.studio.point_view import point_view, shown_cloud
 from perpixel.studio.save_button import save_button
 from perpixel.studio.shelf import Shelf, model_picker
 from perpixel.studio.work import Stop, in_thread
@@ -38,7 +38,7 @@ def depth_tab(shelf: Shelf) -> None:
     Args:
         shelf: the models.
     """
-    view = gr.State(None)
+    view, in_points = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             box, photo = photo_box(elem_id="depth-photo")
@@ -48,8 +48,8 @@ def depth_tab(shelf: Shelf) -> None:
                 run = gr.Button("Estimate depth", variant="primary", elem_id="depth-run")
                 cancel = gr.Button("Cancel", elem_id="depth-cancel", visible=False)
         with gr.Column(scale=3, min_width=300):
-            with gr.Tabs():
-                with gr.Tab("Depth"):
+            with gr.Tabs(selected="picture") as pages:
+                with gr.Tab("Depth", id="picture"):
                     picture = gr.Image(
                         label="Depth: bright is near",
                         interactive=False,
@@ -59,7 +59,7 @@ def depth_tab(shelf: Shelf) -> None:
                         alt_text="The depth of the photograph in colours, near is bright.",
                     )
                     map = gr.Dropdown(list(COLOUR_MAPS), value="inferno", label="Colours", elem_id="depth-map")
-                with gr.Tab("Focus"):
+                with gr.Tab("Focus", id="focus"):
                     blurred = gr.Image(
                         label="A click puts the focus there",
                         interactive=False,
@@ -80,15 +80,8 @@ def depth_tab(shelf: Shelf) -> None:
                     aperture = gr.Slider(
                         0, 10, APERTURE, step=0.1, label="Blur", info="2 is a portrait lens.", elem_id="depth-aperture"
                     )
-                with gr.Tab("Points"):
-                    cloud = gr.Model3D(
-                        label="Drag to turn, scroll to come closer",
-                        interactive=False,
-                        height=460,
-                        clear_color=(0.09, 0.09, 0.09, 1.0),
-                        camera_position=(90, 90, None),
-                        elem_id="depth-points",
-                    )
+                with gr.Tab("Points", id="points") as points:
+                    cloud = point_view()
                     far = gr.Slider(
                         1.2,
                         20,
@@ -111,7 +104,7 @@ def depth_tab(shelf: Shelf) -> None:
             settings = [map, focus, aperture, fov, far]
             with gr.Row():
                 files = [_file_button(wanted, [view, photo, *settings]) for wanted in LABELS]
-    shown = [view, picture, blurred, cloud, about, *files]
+    shown = [view, picture, blurred, cloud, in_points, about, pages, *files]
 
     async def estimate(
         found: Photo | None,
@@ -119,33 +112,45 @@ def depth_tab(shelf: Shelf) -> None:
         colours: str,
         sharp: float,
         lens: float,
-        angle: float,
-        reach: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (so Gradio finds it)
     ) -> Any:
         def work(stop: Stop) -> Any:
             now = _estimated(shelf, found, name, progress, stop)
             progress(0.9, desc="Drawing")
-            made = now.colours(colours), now.blurred(sharp, lens), points_file(now, angle, reach, _folder(cloud))
-            return [now, *made, about_depth(now), *[gr.Button(interactive=True)] * len(files)]
+            first = gr.Tabs(selected="picture")
+            pictures = now.colours(colours), now.blurred(sharp, lens)
+            # The points are made when they are looked at: the page shows none in a tab that was never open.
+            return [
+                now,
+                *pictures,
+                gr.update(cloud=None),
+                None,
+                about_depth(now),
+                first,
+                *[gr.Button(interactive=True)] * len(files),
+            ]
 
+        progress(0.05, desc="Loading the model")  # the first time, PyTorch too: a word before that
         with plain_errors():
             return await in_thread(work)
 
     def spread(now: DepthView | None, angle: float, reach: float) -> Any:
         with plain_errors():
-            return gr.skip() if now is None else points_file(now, angle, reach, _folder(cloud))
+            return (gr.skip(), gr.skip()) if now is None else (_points(now, angle, reach), now)
+
+    def looked_at(now: DepthView | None, there: DepthView | None, angle: float, reach: float) -> Any:
+        return (gr.skip(), gr.skip()) if now is there else spread(now, angle, reach)
 
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
-    running = run.click(estimate, [photo, model, *settings], shown, show_progress_on=[picture, blurred], **private)
-    busy(run, cancel, running)
+    start_and_cancel(run, cancel, estimate, [photo, model, map, focus, aperture], shown, show_progress_on=picture)
     map.change(_coloured, [view, map], picture, **quiet)
     for slider in (focus, aperture):
         slider.change(_blurred, [view, focus, aperture], blurred, trigger_mode="always_last", **quiet)
     blurred.select(_focus_at, view, focus, **quiet)
     for slider in (far, fov):
-        slider.release(spread, [view, fov, far], cloud, trigger_mode="always_last", **private)
+        slider.release(spread, [view, fov, far], [cloud, in_points], trigger_mode="always_last", **private)
+    points.select(looked_at, [view, in_points, fov, far], [cloud, in_points], **private)
     for gone in (box.upload, box.clear):
         gone(lambda: _emptied(len(files)), None, shown, **quiet)
 
@@ -155,7 +160,6 @@ def _estimated(shelf: Shelf, photo: Photo | None, name: str, progress: Any, stop
 
     if photo is None:
         raise InputError("there is no photograph yet: drop one on the page first")
-    progress(0.1, desc="Loading the model")
     model = shelf.load(name, "depth")
     stop.check()
     progress(0.3, desc="Measuring depth")
@@ -164,10 +168,9 @@ def _estimated(shelf: Shelf, photo: Photo | None, name: str, progress: Any, stop
     return open_depth(found)
 
 
-def points_file(view: DepthView, fov: float, far: float, folder: Path) -> str:
-    """Write the points of the 3-D view as .glb under a new name, and return its path."""
-    place = Path(tempfile.mkdtemp(dir=folder)) / "points.glb"
-    return str(view.points(fov, far).save(place))
+def _points(view: DepthView, fov: float, far: float) -> Any:
+    few = fewer_points(view.depth)
+    return gr.update(cloud=shown_cloud(few.point_cloud(fov=fov, far=far), few.size, fov))
 
 
 def _coloured(view: DepthView | None, map: str) -> Any:
@@ -183,7 +186,16 @@ def _focus_at(view: DepthView | None, event: gr.SelectData) -> Any:
 
 
 def _emptied(files: int) -> list[Any]:
-    return [None, None, None, None, "", *[gr.Button(interactive=False)] * files]
+    return [
+        None,
+        None,
+        None,
+        gr.update(cloud=None),
+        None,
+        "",
+        gr.Tabs(selected="picture"),
+        *[gr.Button(interactive=False)] * files,
+    ]
 
 
 def _file_button(wanted: Wanted, inputs: list[Any]) -> gr.Button:
@@ -193,9 +205,3 @@ def _file_button(wanted: Wanted, inputs: list[Any]) -> gr.Button:
         return write_depth(now, wanted, folder, stem(source), map=map, focus=focus, aperture=aperture, fov=fov, far=far)
 
     return save_button(LABELS[wanted], write, inputs, elem_id=f"depth-save-{wanted}")
-
-
-def _folder(component: Any) -> Path:
-    folder = Path(component.GRADIO_CACHE)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,15 +15,14 @@ from perpixel.images.read import Photo
 from perpixel.ops.bokeh import bokeh as blur
 from perpixel.ops.depth import coloured, to_codes
 from perpixel.results.depth import DepthMap
-from perpixel.results.point_cloud import PointCloud
 from perpixel.tasks.bokeh import bokeh
 
 Picture = NDArray[np.uint8]
 
 # The longer side of the pictures on the page, and of the blurred one, which is made anew while its slider moves.
-PAGE_SIDE, BLUR_SIDE = 1280, 720
-# So many points draw smoothly on a phone, and their file has 7 MB.
-MOST_POINTS = 250_000
+PAGE_SIDE, BLUR_SIDE = 1000, 640
+# So many points turn smoothly on a phone, and are sent in 3 MB.
+MOST_POINTS = 200_000
 # The depth under a click is the median so far around it, as a share of the longer side.
 REACH = 0.006
 
@@ -50,7 +49,7 @@ class DepthView:
 
     >>> known = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     >>> view = open_depth(DepthMap(known, image=np.zeros((3, 4, 3), np.uint8)))
-    >>> view.colours("grey")[:, :, 0].max(), view.near_at(3, 2)
+    >>> view.colours("grey")[:, :, 0].max(), view.near_at(639, 479)
     (np.uint8(255), 1.0)
     """
 
@@ -86,29 +85,20 @@ class DepthView:
         around = self.small_near[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
         return float(np.median(around)) if min(height, width) > 2 * reach else float(self.small_near[row, column])
 
-    def points(self, fov: float, far: float) -> PointCloud:
-        """The points for the 3-D view, at most some 250,000.
-
-        Args:
-            fov: as in `DepthMap.point_cloud`.
-            far: as there.
-        """
-        return fewer_points(self.depth).point_cloud(fov=fov, far=far)
-
 
 def open_depth(depth: DepthMap) -> DepthView:
     """The view of a depth that has its photograph."""
     assert depth.image is not None  # perpixel.depth gives it
     near = depth.normalized()
     page, small = _size(depth, PAGE_SIDE), _size(depth, BLUR_SIDE)
-    image = cv2.resize(to_uint8(depth.image), small, interpolation=cv2.INTER_AREA)
+    image = _resized(to_uint8(depth.image), small)
     valid = cv2.resize(depth.valid.astype(np.uint8), page, interpolation=cv2.INTER_NEAREST_EXACT)
     return DepthView(
         depth,
-        _reduced(near, page),
+        _plane(near, page),
         np.asarray(valid, np.bool_).reshape(page[1], page[0]),
         np.asarray(image, np.uint8).reshape(small[1], small[0], 3),
-        _reduced(near, small),
+        _plane(near, small),
     )
 
 
@@ -195,10 +185,14 @@ def about_depth(view: DepthView) -> str:
 
 
 def _size(depth: DepthMap, longest: int) -> tuple[int, int]:
-    scale = min(1.0, longest / max(depth.size))
+    scale = longest / max(depth.size)
     return max(1, round(depth.width * scale)), max(1, round(depth.height * scale))
 
 
-def _reduced(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    resized = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.float32).reshape(size[1], size[0])
+def _plane(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(_resized(plane, size), np.float32).reshape(size[1], size[0])
+
+
+def _resized(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    smaller = size[0] < plane.shape[1]
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR))

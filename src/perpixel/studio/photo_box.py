@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,18 @@ from perpixel.studio.messages import plain_errors
 
 # Enough for the page, and quickly sent; the photograph itself stays as it is.
 LONGEST = 1280
+# What was made of photographs of people who have left is forgotten after so many seconds.
+KEPT = 3600
 
 
-class PhotoBox(gr.Image):
+class _WithoutStub(type(gr.Image)):  # type: ignore[misc]
+    """Gradio's metaclass, but it writes no .pyi file beside this one when the class is made."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> Any:
+        return ABCMeta.__new__(mcs, name, bases, members)
+
+
+class PhotoBox(gr.Image, metaclass=_WithoutStub):
     """A `gr.Image` whose functions get the path of the uploaded file as it came.
 
     Gradio's own opens the file with Pillow first: a damaged one ends there with no word to the user, and one of 16 bits
@@ -50,7 +60,7 @@ def photo_box(label: str = "Photograph", *, elem_id: str) -> tuple[PhotoBox, gr.
         elem_id=elem_id,
         height=320,
     )
-    photo = gr.State(None)
+    photo = gr.State(None, time_to_live=KEPT)
     box.upload(opened, box, [photo, box], api_visibility="private")
     box.clear(lambda: None, None, photo, api_visibility="private")
     return box, photo

@@ -10,10 +10,10 @@ import gradio as gr
 from perpixel.errors import InputError
 from perpixel.images.read import Photo
 from perpixel.results.segments import Kind
-from perpixel.studio.busy import busy
+from perpixel.studio.busy import start_and_cancel
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.missing_model import missing_model
-from perpixel.studio.photo_box import photo_box, stem
+from perpixel.studio.photo_box import KEPT, photo_box, stem
 from perpixel.studio.save_button import save_button
 from perpixel.studio.segment_files import Wanted, write_segments
 from perpixel.studio.segment_table import NOTHING, chosen_line, segment_table, table
@@ -39,7 +39,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
         shelf: the models.
         cutout: the tab that a segment is sent to.
     """
-    view = gr.State(None)
+    view = gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             box, photo = photo_box(elem_id="segment-photo")
@@ -92,6 +92,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
         def work(stop: Stop) -> SegmentView:
             return _found(shelf, found, name, wanted, least, progress, stop)
 
+        progress(0.05, desc="Loading the model")  # the first time, PyTorch too: a word before that
         with plain_errors():
             return _values(await in_thread(work), strength, named)
 
@@ -120,8 +121,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
     look = [opacity, names]
-    running = run.click(find, [photo, model, kind, threshold, *look], shown, show_progress_on=picture, **private)
-    busy(run, cancel, running)
+    start_and_cancel(run, cancel, find, [photo, model, kind, threshold, *look], shown, show_progress_on=picture)
     picture.select(clicked, [view, *look], shown, **quiet)
     rows.select(pressed, [view, *look], shown, **quiet)
     hide.click(hidden, [view, *look], shown, **quiet)
@@ -140,7 +140,6 @@ def _found(
 
     if photo is None:
         raise InputError("there is no photograph yet: drop one on the page first")
-    progress(0.1, desc="Loading the model")
     model = shelf.load(name, "segmentation")
     stop.check()
     if kind not in model.kinds:
