@@ -93,7 +93,7 @@ def private_folder() -> tempfile.TemporaryDirectory[str]:
 def _header() -> str:
     return f"""
 <header>
-  <h1>perpixel <span>Studio</span></h1>
-  <p>Everything happens on this machine. Version {__version__}</p>
+  <h1 title="version {__version__}">perpixel <span>Studio</span></h1>
+  <p>Photographs are not sent anywhere else.</p>
 </header>
 """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from perpixel.errors import InputError
 from perpixel.images.read import Photo, read_photo
 from perpixel.ops.trimap import trimap_from_mask
 from perpixel.results import Matte
+from perpixel.studio.before_after import before_after, compared, other_after
 from perpixel.studio.busy import start_and_cancel
 from perpixel.studio.cutout_work import (
     FORMS,
@@ -29,16 +31,18 @@ from perpixel.studio.cutout_work import (
 )
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.photo_box import PhotoBox, stem
+from perpixel.studio.samples import Sample, samples
 from perpixel.studio.save_button import save_button
 from perpixel.studio.shelf import Shelf, model_picker
 from perpixel.studio.trimap_editor import Trimap, new_photo, new_trimap, parse_drawing, trimap_editor
 from perpixel.studio.work import Stop, in_thread
 from perpixel.tasks.matting import matte
 
-# The pictures that come with Studio, and a box around what is their subject.
-EXAMPLES = (("Portrait", "portrait.jpg", (35, 3, 340, 345)), ("Cat", "cat.jpg", (80, 20, 400, 300)))
 # Photographs of people who have left are forgotten after so many seconds.
 KEPT = 3600
+EMPTY = """Choose a photograph.
+Draw a box around the subject, or click and paint on it.
+Press Cut out. The result comes here."""
 RUN = "() => { document.querySelector('#cutout-run').click(); }"
 
 
@@ -89,7 +93,7 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
     """
     photo, base, whole, small = (gr.State(None, time_to_live=KEPT) for _ in range(4))
     progress = gr.Progress()
-    folder = Path(str(resources.files("perpixel.studio"))) / "examples"
+    shown = samples()
     private: dict[str, Any] = {"api_visibility": "private"}
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=320):
@@ -104,17 +108,16 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
                 )
                 gr.Markdown("Or try one of these:", elem_classes=["quiet"])
                 with gr.Row(elem_id="cutout-examples"):
-                    examples = [
-                        gr.Button(title, icon=str(folder / file), size="lg", min_width=120)
-                        for title, file, _ in EXAMPLES
-                    ]
+                    examples = [gr.Button(each.title, icon=str(each.path), min_width=120) for each in shown]
             with gr.Column(visible=False) as workplace:
                 editor = trimap_editor()
                 with gr.Row(elem_classes=["actions"]):
-                    run = gr.Button("Cut out", variant="primary", elem_id="cutout-run", min_width=140)
-                    cancel = gr.Button("Cancel", variant="stop", elem_id="cutout-cancel", visible=False, min_width=140)
-                    only_trimap = gr.Button("Only the trimap", elem_id="cutout-trimap", min_width=120)
-                    another = gr.Button("Another photograph", elem_id="cutout-another", min_width=120)
+                    run = gr.Button("Cut out", variant="primary", elem_id="cutout-run", min_width=140, size="md")
+                    cancel = gr.Button(
+                        "Cancel", variant="stop", elem_id="cutout-cancel", visible=False, min_width=140, size="md"
+                    )
+                    only_trimap = gr.Button("Only the trimap", elem_id="cutout-trimap", min_width=120, size="md")
+                    another = gr.Button("Another photograph", elem_id="cutout-another", min_width=120, size="md")
                 with gr.Accordion("By name, or with a mask or trimap file", open=False, elem_id="cutout-other"):
                     file = gr.File(
                         label="Trimap or mask",
@@ -129,37 +132,38 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
                             placeholder="person, cat, …; nothing for the largest thing",
                             elem_id="cutout-label",
                         )
-                        find = gr.Button("Find it", elem_id="cutout-find", min_width=100)
+                        find = gr.Button("Find it", elem_id="cutout-find", min_width=100, size="md")
             with gr.Accordion("Model", open=False):
                 model = model_picker(shelf, "matting", label="Model that finds the edges")
         with gr.Column(scale=5, min_width=320):
-            result = gr.ImageSlider(
-                label="Before and after", interactive=False, elem_id="cutout-result", format="png", max_height=640
-            )
-            with gr.Row():
+            result = before_after(EMPTY, elem_id="cutout-result")
+            with gr.Column(visible=False) as after:
                 ground = gr.Radio(
                     ["Transparent", "Colour", "Picture"],
                     value="Transparent",
                     label="Background",
                     elem_id="cutout-ground",
                 )
-                clean = gr.Checkbox(
-                    True, label="Clean edge colours", info="No old background shines through.", elem_id="cutout-clean"
+                colour = gr.ColorPicker("#ffffff", label="Colour", visible=False, elem_id="cutout-colour")
+                picture = PhotoBox(
+                    label="Picture",
+                    sources=["upload"],
+                    type="filepath",
+                    image_mode=None,
+                    visible=False,
+                    height=180,
+                    elem_id="cutout-picture",
                 )
-            colour = gr.ColorPicker("#ffffff", label="Colour", visible=False, elem_id="cutout-colour")
-            picture = PhotoBox(
-                label="Picture",
-                sources=["upload"],
-                type="filepath",
-                image_mode=None,
-                visible=False,
-                height=180,
-                elem_id="cutout-picture",
-            )
-            with gr.Row(elem_classes=["actions"]):
-                form = gr.Dropdown(FORMS, value="png", label="File", elem_id="cutout-form")
-                look: list[Any] = [ground, colour, picture, clean]
-                save = save_button("Download", _write, [whole, photo, form, *look], elem_id="cutout-save")
+                clean = gr.Checkbox(
+                    True,
+                    label="Clean edge colours",
+                    info="The subject's own colours, with no old background shining through.",
+                    elem_id="cutout-clean",
+                )
+                with gr.Row(elem_classes=["actions"]):
+                    form = gr.Dropdown(FORMS, value="png", label="File", elem_id="cutout-form", min_width=180)
+                    look: list[Any] = [ground, colour, picture, clean]
+                    save = save_button("Download", _write, [whole, photo, form, *look], elem_id="cutout-save")
 
     def opened(path: str | None) -> tuple[Any, ...]:
         with plain_errors():
@@ -181,9 +185,9 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
             stop.check()
             said(0.85, desc="Cleaning the colours")
             shown = smaller(made)
-            pictures = on_page(shown, _look(*given))
+            pictures = compared(*on_page(shown, _look(*given)), shown.icc_profile)
             shows = gr.skip() if new is known else new_trimap(new)
-            return new, shows, made, shown, pictures, gr.Button(interactive=True)
+            return new, shows, made, shown, pictures, gr.Column(visible=True), gr.Button(interactive=True)
 
         with plain_errors():
             return await in_thread(work)
@@ -218,18 +222,18 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
         if shown is None:
             return gr.skip()
         with plain_errors():
-            return on_page(shown, _look(*given))
+            return other_after(on_page(shown, _look(*given))[1], shown.icc_profile)
 
     def choices(kind: str) -> tuple[Any, Any]:
         return gr.ColorPicker(visible=kind == "Colour"), gr.update(visible=kind == "Picture")
 
-    parts = (photo, base, whole, small, editor, start, workplace, result, save)
+    parts = (photo, base, whole, small, editor, start, workplace, result, after, save)
     drop.upload(opened, drop, list(parts), **private)
     another.click(lambda: (None, *_opened(None, None)), None, [drop, *parts], **private)
-    for button, (_, name, box) in zip(examples, EXAMPLES, strict=True):
-        loaded = button.click(_example(folder / name, box), None, list(parts), **private)
+    for button, each in zip(examples, shown, strict=True):
+        loaded = button.click(partial(_opened_sample, each), None, list(parts), **private)
         loaded.success(None, js=RUN, **private)
-    inputs, outputs = [photo, base, editor, model, *look], [base, editor, whole, small, result, save]
+    inputs, outputs = [photo, base, editor, model, *look], [base, editor, whole, small, result, after, save]
     start_and_cancel(run, cancel, cut, inputs, outputs, show_progress_on=result)
     only_trimap.click(marked, [photo, base, editor], [base, editor], show_progress="hidden", **private)
     file.upload(filed, [photo, file], [base, editor], show_progress="hidden", **private)
@@ -246,27 +250,25 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
     return CutoutTab(tabs, parts)
 
 
-def _example(path: Path, box: tuple[int, int, int, int]) -> Any:
-    def opened() -> tuple[Any, ...]:
-        with plain_errors():
-            return _opened(read_photo(path), None, box)
+def _opened_sample(sample: Sample) -> tuple[Any, ...]:
+    with plain_errors():
+        photo = read_photo(sample.path)
+        trimap = None if sample.trimap is None else trimap_of_file(sample.trimap, photo)[0]
+        return _opened(photo, trimap, sample.marks)
 
-    return opened
 
-
-def _opened(
-    photo: Photo | None, trimap: Trimap | None, box: tuple[int, int, int, int] | None = None
-) -> tuple[Any, ...]:
+def _opened(photo: Photo | None, trimap: Trimap | None, marks: Sequence[Mapping[str, Any]] = ()) -> tuple[Any, ...]:
     """The values of `CutoutTab.parts` for another photograph."""
     return (
         photo,
         trimap,
         None,
         None,
-        new_photo(photo, trimap, box),
+        new_photo(photo, trimap, marks),
         gr.Column(visible=photo is None),
         gr.Column(visible=photo is not None),
-        None,
+        compared(None, None),
+        gr.Column(visible=False),
         gr.Button(interactive=False),
     )
 

@@ -29,7 +29,7 @@ FORMS: list[tuple[str, Form]] = [
     ("Only the trimap (PNG)", "trimap"),
 ]
 # The longer side of the pictures that the page compares.
-SHOWN = 1600
+SHOWN = 2048
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal, TypeAlias
@@ -241,18 +241,18 @@ def trimap_editor() -> gr.HTML:
     )
 
 
-def new_photo(photo: Photo | None, trimap: Trimap | None = None, box: Sequence[int] | None = None) -> Any:
+def new_photo(photo: Photo | None, trimap: Trimap | None = None, marks: Sequence[Mapping[str, Any]] = ()) -> Any:
     """The update of the component for another photograph, or for none.
 
     Args:
         photo: the photograph.
         trimap: (h, w) of 0, 128 and 255, if there is one already.
-        box: (x0, y0, x1, y1), a box that is there at once.
+        marks: what is drawn on it already, as `parse_drawing` reads it.
     """
-    marks = [] if box is None else [{"tool": "box", "box": list(box)}]
     shown = None if photo is None else shown_photo(photo)
     address = None if trimap is None else shown_trimap(trimap)
-    return gr.update(value=json.dumps({"marks": marks}), photo=shown, trimap=address, round=secrets.token_hex(8))
+    drawn = {"step": "mark" if trimap is None else "repair", "marks": list(marks)}
+    return gr.update(value=json.dumps(drawn), photo=shown, trimap=address, round=secrets.token_hex(8))
 
 
 def new_trimap(trimap: Trimap) -> Any:
