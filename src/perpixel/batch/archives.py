@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from perpixel.batch.hints import PICTURE_SUFFIXES, stamp_of
 from perpixel.batch.records import Record
@@ -18,7 +18,7 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 TABLE_SUFFIXES = (".parquet", ".pq")
 # Rows that are read at once; each holds the bytes of an image.
 ROWS = 16
-_IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
+IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def tar_records(path: Path, key: str, owns: Callable[[str], bool]) -> Iterator[R
     sample: dict[str, tuple[str, bytes]] = {}
     current: str | None = None
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined] # else the list grows with the archive
+                archive.members.clear()  # else the list grows with the archive
                 if not member.isfile():
                     continue
                 folder, _, file = member.name.removeprefix("./").rpartition("/")
@@ -79,11 +79,25 @@ def tar_records(path: Path, key: str, owns: Callable[[str], bool]) -> Iterator[R
                 sample[role] = (ending, stream.read())
             if current is not None and sample:
                 yield _sample(path, key, current, sample, stamp, seen)
+            if not getattr(archive, "has_ended", False):
+                raise tarfile.ReadError("it breaks off")
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
         if owns(key):
             reason = " ".join(str(error).split()) or type(error).__name__
             words = f"{path} cannot be read to its end ({reason}): copy or download it again"
             yield Record(key, str(path), error=words)
+
+
+class _Member(tarfile.TarInfo):
+    """A member that tells the end of an archive from a place where it was cut, which tarfile takes for an end too."""
+
+    @classmethod
+    def fromtarfile(cls, archive: Any) -> Self:  # type: ignore[override] # its name there hides the module
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # public, and unknown to the stubs
+            archive.has_ended = True
+            raise
 
 
 def _role(ending: str) -> str | None:
@@ -181,10 +195,10 @@ def table_records(path: Path, key: str, columns: Columns, owns: Callable[[str], 
 def _row(path: Path, key: str, number: int, row: dict[str, Any], stamp: str) -> Record:
     source = f"{path}#{number}"
     try:
-        contents = {role: _bytes(row.get(role)) for role in ("image", "trimap", "mask")}
-        label = row.get("label")
-        error = "there is no picture in this row" if contents["image"] is None else None
-        return Record(key, source, label=None if label is None else str(label), stamp=stamp, error=error, **contents)
+        image, trimap, mask = (_bytes(row.get(role)) for role in ("image", "trimap", "mask"))
+        label = None if row.get("label") is None else str(row["label"])
+        error = "there is no picture in this row" if image is None else None
+        return Record(key, source, image, "", trimap, mask, label, stamp, error=error)
     except InputError as problem:
         return Record(f"{key.split('/')[0]}/~{number}", source, error=str(problem))
 
@@ -218,7 +232,7 @@ def _columns(path: Path, table: Any, columns: Columns) -> str:
             raise InputError(f"{path} has no column {wanted!r}: it has {', '.join(names)}")
     if columns.image is not None:
         return columns.image
-    found = [name for name in names if name.lower() in _IMAGE_COLUMNS]
+    found = [name for name in names if name.lower() in IMAGE_COLUMNS]
     if len(found) != 1:
         raise InputError(f"which column of {path} holds the pictures? Name it; it has {', '.join(names)}")
     return found[0]

@@ -6,6 +6,7 @@ import errno
 import secrets
 import shutil
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,7 +215,9 @@ def describe(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory: give a limit, or a smaller image"
-    return f"unexpected {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(place[0].filename).name}, line {place[0].lineno})" if place else ""
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}{where}"
 
 
 def _stages(job: Job) -> Matting | Segmentation | Depth:
@@ -222,8 +225,8 @@ def _stages(job: Job) -> Matting | Segmentation | Depth:
         from perpixel.tasks.segmentation import load_segmenter
 
         segmenter = load_segmenter(job.model, job.device, job.dtype, job.engine)
-        threshold = {} if job.threshold is None else {"threshold": job.threshold}
-        return Segmentation(segmenter, kind=job.kind, labels=job.labels, stack=job.stack, **threshold)
+        threshold = 0.5 if job.threshold is None else job.threshold
+        return Segmentation(segmenter, kind=job.kind, threshold=threshold, labels=job.labels, stack=job.stack)
     if job.task == "depth":
         from perpixel.tasks.depth import load_depth_model
 

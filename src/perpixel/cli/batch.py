@@ -382,7 +382,7 @@ def _run(job: "Job", inputs: "Inputs", manifest: Path | None, workers: int | Non
                 typer.echo(words, err=True)
             raise
     if as_json:
-        told = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
+        told: dict[str, object] = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
         told |= {"seconds": round(summary.seconds, 3), "manifest": str(summary.manifest)}
         typer.echo(json_text.dumps(told))
     else:
