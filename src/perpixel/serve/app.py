@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 import perpixel
-from perpixel.serve.guard import Guard
+from perpixel.serve.guard import Guard, Pages
 from perpixel.serve.metrics import Metrics
 from perpixel.serve.routes import add_routes, route_name
 from perpixel.serve.service import Service
@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: models and limits; the embedded model with the defaults if not given.
 
     Returns:
-        what uvicorn, or another server of ASGI, runs; `app.state.service` is its `Service`.
+        what uvicorn, or another server of ASGI, runs; its `state` has the `service` and the open `pages`.
 
     Raises:
         CheckpointError: a model is not there, or is for no task.
@@ -61,9 +61,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Checked by the guard, before routes are looked for; here it is only told.
         dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [],
     )
-    app.state.service = service
+    app.state.service, app.state.pages = service, Pages()
     add_routes(app, service)
-    app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name, pages=app.state.pages)
     if settings.studio and has_studio():
         _mount_studio(app, settings)
     return app

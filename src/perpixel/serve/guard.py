@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -27,6 +28,20 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 GONE = 499  # nginx's word in logs for a client that did not wait; nobody gets it
 
 
+class Pages:
+    """The requests of browsers that are being answered. A page that is open keeps one of them open for ever."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[object]] = set()
+        self.ended = False
+
+    def end(self) -> None:
+        """Break off those that are open."""
+        self.ended = True
+        for task in self.tasks:
+            task.cancel()
+
+
 class Guard:
     """An ASGI application around another.
 
@@ -35,10 +50,14 @@ class Guard:
         settings: token and limits.
         metrics: where requests are counted.
         route: the name of a path in the metrics, the same for all that are not known.
+        pages: where requests of browsers are kept while they run.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, route: Callable[[str], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: Metrics, route: Callable[[str], str], pages: Pages
+    ) -> None:
         self._app = app
+        self._pages = pages
         self._settings = settings
         self._metrics = metrics
         self._route = route
@@ -56,10 +75,10 @@ class Guard:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         body = LimitedBody(scope, receive, self._settings)
-        status, sent = 0, 0
+        status, sent, ended = 0, 0, False
 
         async def answer(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"]
@@ -69,9 +88,13 @@ class Guard:
                 message = {**message, "headers": headers}
             else:
                 sent += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
             await send(message)
 
         failure: BaseException | None = None
+        task = asyncio.current_task()
+        if task is not None and not _for_programs(scope["path"]):
+            self._pages.tasks.add(task)
         try:
             try:
                 if not self._may(scope):
@@ -80,6 +103,11 @@ class Guard:
                 await self._app(scope, body, answer)
             except ClientGone:
                 status = GONE
+            except asyncio.CancelledError:
+                if not self._pages.ended or not status:
+                    raise
+                if not ended:
+                    await answer({"type": "http.response.body", "body": b""})
             except Exception as error:
                 refusal = refusal_of(error)
                 if refusal is None:
@@ -89,6 +117,8 @@ class Guard:
                     raise
                 await _refuse(refusal, request_id, answer)
         finally:
+            if task is not None:
+                self._pages.tasks.discard(task)
             seconds = time.perf_counter() - start
             route = self._route(scope["path"])
             method = scope["method"] if scope["method"] in METHODS else "other"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
 
 from perpixel.errors import InputError
-from perpixel.serve.app import create_app
+from perpixel.serve.app import create_app, has_studio
+from perpixel.serve.guard import Pages
 from perpixel.serve.protocol import timed_protocol
 from perpixel.serve.settings import Settings
 
 # Connections beyond this get 503; each may be one that says nothing.
 CONNECTIONS = 1024
+# At its end the server gives browsers so long to finish what they ask for.
+PAGE_SECONDS = 3.0
 
 
 def run_server(
@@ -36,8 +41,13 @@ def run_server(
         InputError: nothing can listen at that address, or two models have one name.
         CheckpointError: a model is not there.
     """
-    app = create_app(settings)
-    with _listening(host, port) as door:
+    with ExitStack() as stack:
+        door = stack.enter_context(_listening(host, port))
+        if settings.studio and has_studio():
+            from perpixel.studio.app import private_folder
+
+            stack.enter_context(private_folder())
+        app = create_app(settings)
         config = uvicorn.Config(
             app,
             http=timed_protocol(settings.header_timeout, settings.upload_timeout),
@@ -48,7 +58,7 @@ def run_server(
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=int(settings.upload_timeout + settings.timeout) + 1,
         )
-        server = _Server(config)
+        server = _Server(config, app.state.pages)
         app.state.service.failed = server.leave
         name = f"[{host}]" if ":" in host else host
         say(f"perpixel serves at http://{name}:{door.getsockname()[1]} (Ctrl-C ends it)")
@@ -57,13 +67,22 @@ def run_server(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which does not kill its process once more after a graceful end."""
+    """uvicorn's server, which does not kill its process once more after a graceful end, nor wait for open pages."""
+
+    def __init__(self, config: uvicorn.Config, pages: Pages) -> None:
+        super().__init__(config)
+        self._pages = pages
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take SIGTERM and SIGINT; a second Ctrl-C does not wait for requests."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.leave()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for what was accepted."""
+        asyncio.get_running_loop().call_later(PAGE_SECONDS, self._pages.end)
+        await super().shutdown(sockets)
 
     def leave(self) -> None:
         """End when the requests that were accepted are answered."""
