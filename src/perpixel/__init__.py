@@ -108,6 +108,9 @@ if TYPE_CHECKING:
     from perpixel.tasks.load import load as load
     from perpixel.tasks.matting import matte as matte
     from perpixel.tasks.segmentation import segment as segment
+    from perpixel.tasks.video_cutout import cutout_film as cutout_film
+    from perpixel.tasks.video_depth import depth_film as depth_film
+    from perpixel.tasks.video_segment import segment_film as segment_film
     from perpixel.train import train as train
 
 # Where each public name lives. A type checker reads the block above instead; a test keeps the two equal.
@@ -187,7 +190,9 @@ _HOMES = {
     "VitMatteImageProcessor": "perpixel.models.vitmatte.processor",
     "bokeh": "perpixel.tasks.bokeh",
     "cutout": "perpixel.tasks.cutout",
+    "cutout_film": "perpixel.tasks.video_cutout",
     "depth": "perpixel.tasks.depth",
+    "depth_film": "perpixel.tasks.video_depth",
     "evaluate": "perpixel.evaluate.model",
     "export": "perpixel.tasks.export",
     "load": "perpixel.tasks.load",
@@ -197,6 +202,7 @@ _HOMES = {
     "read_photo": "perpixel.images.read",
     "read_trimap": "perpixel.images.read",
     "segment": "perpixel.tasks.segmentation",
+    "segment_film": "perpixel.tasks.video_segment",
     "train": "perpixel.train",
     "tune_allocator": "perpixel.allocator",
 }

@@ -87,3 +87,8 @@ def broken_film(folder: Path, share: float = 0.6, count: int = 20) -> Path:
     data = whole.read_bytes()
     broken.write_bytes(data[: int(len(data) * share)])
     return broken
+
+
+def lossless(path: Path, frames: Sequence[np.ndarray], **options) -> Path:
+    """Write RGB frames to .mkv so that every pixel comes back as it was."""
+    return write_film(path, frames, codec="ffv1", pixels="bgr0", **options)

@@ -10,6 +10,7 @@ import typer
 import perpixel
 from perpixel.cli import arguments as given
 from perpixel.cli.files import expand, hint_for, place
+from perpixel.cli.film import are_films, cutout_films, first_hints, only_for_pictures
 from perpixel.cli.reporting import Done, UsageError, run_files
 
 
@@ -45,6 +46,17 @@ def cutout(
         Literal["largest"] | None, typer.Option(help="The largest thing, whatever it is.", show_default=False)
     ] = None,
     segmentation_model: given.SegmentationModel = None,
+    trimap_first: Annotated[
+        Path | None, typer.Option(help="For a film: the trimap of its first frame.", show_default=False)
+    ] = None,
+    mask_first: Annotated[
+        Path | None,
+        typer.Option(help="For a film: a rough picture of the subject in its first frame.", show_default=False),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="For a film with --label: look for it anew every so many frames.", show_default="5"),
+    ] = None,
     output: given.Output = None,
     background: Annotated[
         str | None,
@@ -64,8 +76,16 @@ def cutout(
     largest thing; a box and points may be combined.
     For many pictures, --trimap and --mask take a folder with a file of the same name for each.
 
-    The result is a PNG with transparency, NAME-cutout.png beside the photograph unless -o says otherwise.
+    The result is a PNG with transparency, NAME-cutout.png beside the photograph unless -o says otherwise. A film
+    becomes NAME-cutout.mov; -o takes .mov, .webm, .mkv or a folder of frames. Hints are then for its first frame, but
+    a label is found all along.
     """
+    film = are_films(images)
+    if not film and (trimap_first or mask_first or every):
+        raise UsageError("--trimap-first, --mask-first and --every are for films: for a picture leave -first out")
+    if film and ((trimap and trimap_first) or (mask and mask_first)):
+        raise UsageError("a film has one first frame: give --trimap-first or --mask-first once")
+    trimap, mask = trimap or trimap_first, mask or mask_first
     sources = expand(images)
     corners = given.whole_numbers(box, 4, "--box") if box else None
     points = [given.whole_numbers(text, 2, "--point") for text in point or ()]
@@ -81,6 +101,24 @@ def cutout(
         raise UsageError(f"{' and '.join(kinds)} cannot be combined: give one of them")
     if kinds == ["--point"] and not points:
         raise UsageError("--background-point alone does not tell the subject: add --point or --box")
+    if film:
+        only_for_pictures({"--refine": refine})
+        hints = first_hints(trimap, mask, corners, points, outside, label, index, subject)
+        return cutout_films(
+            images,
+            context.obj,
+            hints=hints,
+            segmentation_model=segmentation_model,
+            every=every,
+            output=output,
+            background=background,
+            json=json,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            max_memory=max_memory,
+        )
     picture = Path(background) if background and Path(background).is_file() else None
     given.check_hint(trimap or mask, len(sources))
     outputs = place(sources, output, "cutout", alpha=background is None, others=[trimap, mask, picture])

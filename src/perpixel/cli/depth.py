@@ -10,6 +10,7 @@ import typer
 import perpixel
 from perpixel.cli import arguments as given
 from perpixel.cli.files import Source, expand, place
+from perpixel.cli.film import are_films, depth_films, only_for_pictures
 from perpixel.cli.reporting import Done, UsageError, run_files
 
 # What --save takes: the suffix, what is added to the name, and what `DepthMap.save` is asked.
@@ -78,7 +79,34 @@ def depth(
     Most models give inverse depth without unit, which grows towards the camera; two known distances make metres of
     it. The numbers go to NAME-depth.png beside the photograph unless --save and -o say otherwise, and what they mean
     to a small JSON file beside them; ply and glb are point clouds.
+
+    A film becomes NAME-depth.mp4 in colours; with -o to .mkv or a folder it is numbers of 16 bits.
     """
+    if are_films(images):
+        only_for_pictures(
+            {
+                "--save": save,
+                "--align": align,
+                "--farthest": farthest,
+                "--fov": fov,
+                "--detail tiled": detail == "tiled",
+            }
+        )
+        return depth_films(
+            images,
+            context.obj,
+            output=output,
+            colour=colour,
+            size=size,
+            kind=kind,
+            json=json,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            quantize=quantize,
+            max_memory=max_memory,
+        )
     sources = expand(images)
     forms = _forms(save, colour, output)
     known = _known(align)

@@ -9,6 +9,7 @@ import typer
 import perpixel
 from perpixel.cli import arguments as given
 from perpixel.cli.files import expand, place
+from perpixel.cli.film import are_films, only_for_pictures, segment_films
 from perpixel.cli.reporting import Done, UsageError, run_files
 
 
@@ -50,8 +51,25 @@ def segment(
     """Find what is in photographs, with a mask and a name for each thing.
 
     The result is the photograph with the segments in colour and their names, NAME-segments.png beside it unless -o
-    says otherwise. With --coco or --panoptic-dir it is written only if --overlay or -o asks for it.
+    says otherwise. With --coco or --panoptic-dir it is written only if --overlay or -o asks for it. A film becomes
+    NAME-segments.mp4, where each thing keeps its colour.
     """
+    if are_films(images):
+        only_for_pictures({"--coco": coco, "--panoptic-dir": panoptic_dir})
+        return segment_films(
+            images,
+            context.obj,
+            output=output,
+            kind=kind,
+            label=label,
+            threshold=threshold,
+            json=json,
+            model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            quantize=quantize,
+        )
     sources = expand(images)
     paths = [source.path for source in sources]
     drawn = overlay or output is not None or not (coco or panoptic_dir)

@@ -176,9 +176,14 @@ class FilmWriter:
             if kind is None and not self._finished:
                 self.finish()
         finally:
-            if not self._finished:
-                self._pool.shutdown(cancel_futures=True)
-                self._sink.discard()
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave nothing behind, unless the film is finished."""
+        if not self._finished:
+            self._pool.shutdown(cancel_futures=True)
+            self._sink.discard()
+            self._finished = True
 
 
 class _File:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -206,11 +206,15 @@ def open_film(path: str | os.PathLike[str], *, max_pixels: int = MAX_FRAME_PIXEL
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, the next one made in a thread while the last is worked on."""
     end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
+    try:
+        with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]  # `end` was told apart above
+            while (item := coming.result()) is not end:
+                coming = pool.submit(next, items, end)
+                yield item  # type: ignore[misc]  # `end` was told apart above
+    finally:
+        if isinstance(items, Generator):  # who stops early leaves no open file
+            items.close()
 
 
 class _Decoding:
@@ -308,9 +312,7 @@ def _samples(film: Film, number: int) -> Iterator[FilmFrame]:
         length = film.length or Fraction(0)
         seen: set[int] = set()
         for index in range(number if length else 1):
-            place = round(
-                (length * index / number + Fraction(stream.start_time or 0) * film.time_base) / film.time_base
-            )
+            place = round((start + (length - start) * index / number) / film.time_base)
             try:
                 if index:
                     container.seek(place, stream=stream)
