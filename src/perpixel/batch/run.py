@@ -1,32 +1,32 @@
-"""A batch on this machine: reading, the model and writing at the same time, each in its own threads."""
+"""A batch from what the user names to what the manifest tells, on this machine or on a cluster."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from perpixel.batch.archives import TAR_SUFFIXES, Columns
-from perpixel.batch.channel import Channel
 from perpixel.batch.hints import HintFolders
 from perpixel.batch.inputs import Inputs, list_of
 from perpixel.batch.job import Job, Task
 from perpixel.batch.manifest import Finished, Journal, import_pyarrow, note_settings, write_parquet
+from perpixel.batch.pipeline import Pipeline
 from perpixel.batch.records import Record, Row, now
 from perpixel.batch.shards import Shard
-from perpixel.batch.worker import Computed, Loaded, Worker
+from perpixel.batch.worker import Worker
 from perpixel.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from perpixel.batch.ray_cluster import Cluster
 
 # More threads than this wait for each other.
 MOST_WORKERS = 8
-# So many stacks wait in memory for others of their size.
-WINDOW = 4
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,25 @@ class Summary:
     manifest: Path
 
 
+class RayDataset(Protocol):
+    """A `ray.data.Dataset`, which type checkers do not see."""
+
+    @property
+    def map_batches(self) -> Any:
+        """What tells it from paths."""
+
+
+@overload
+def batch(
+    job: Job | Task,
+    inputs: RayDataset,
+    *,
+    columns: Columns | None = None,
+    engine: Literal["ray"] | Cluster = "ray",
+) -> Any: ...
+
+
+@overload
 def batch(
     job: Job | Task,
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -85,18 +104,40 @@ def batch(
     shard: str | None = None,
     manifest: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    engine: Literal["local", "ray"] | Cluster = "local",
     report: Callable[[Progress], None] | None = None,
-) -> Summary:
+) -> Summary: ...
+
+
+def batch(
+    job: Job | Task,
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | RayDataset,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    trimaps: str | os.PathLike[str] | None = None,
+    masks: str | os.PathLike[str] | None = None,
+    columns: Columns | None = None,
+    recursive: bool = False,
+    root: str | os.PathLike[str] | None = None,
+    shard: str | None = None,
+    manifest: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    engine: Literal["local", "ray"] | Cluster = "local",
+    report: Callable[[Progress], None] | None = None,
+) -> Summary | Any:
     """Work on many photographs, and go on where an earlier run stopped.
 
     Every result is a file in `out`, and every photograph a line in `out/manifest.jsonl`. A photograph whose line says
     "done" is passed over as long as it, its hint, the job and the results are as they were. One that cannot be used
     gets a line that says why, and keeps nobody up.
 
+    A Ray Dataset for `inputs` becomes another with the results in its columns, as `perpixel.batch.ray_dataset` says;
+    nothing is written then, and of the arguments only `columns` and `engine` may be given.
+
     Args:
         job: what is done; the name of a task for all of its defaults.
         inputs: folders, files, patterns such as "in/**/*.jpg", tar archives, Parquet tables, and lists as
-            "@names.txt"; one or many.
+            "@names.txt"; one or many. Or a Ray Dataset.
         out: the folder of the results, made if need be.
         trimaps: a folder with a trimap for each photograph, named like it.
         masks: a folder with a mask for each, for cut-outs.
@@ -107,10 +148,11 @@ def batch(
         shard: the part that is done, such as "2/4"; all parts together are the whole, whoever does them when.
         manifest: a .parquet to write in the end, with the last line of each photograph.
         workers: threads that read, and as many that write; by default as many as there are processors, at most 8.
+        engine: "ray" for one worker on a Ray cluster on this machine; a `Cluster` tells which, and how many workers.
         report: called after every photograph.
 
     Returns:
-        how many were done, passed over and failed.
+        how many were done, passed over and failed; for a Ray Dataset, another.
 
     Raises:
         InputError: there is nothing to do, or two photographs would become one file; before any work.
@@ -123,6 +165,17 @@ def batch(
         >>> px.batch("matte", "photos", "alphas", trimaps="trimaps")  # doctest: +SKIP
         >>> px.batch(px.Job("depth", save=("npy",)), "in/**/*.jpg", "depths", shard="1/8")  # doctest: +SKIP
     """
+    job = job if isinstance(job, Job) else Job(job)
+    cluster = _cluster(engine)
+    if not isinstance(inputs, (str, os.PathLike)) and hasattr(inputs, "map_batches"):
+        given = (out, trimaps, masks, root, shard, manifest, workers, report)
+        if recursive or any(each is not None for each in given):
+            raise InputError("a Ray Dataset is worked on in its columns: leave out all but job, columns and engine")
+        from perpixel.batch.ray_dataset import work_on_dataset
+
+        return work_on_dataset(job, inputs, columns or Columns(), cluster)
+    if out is None:
+        raise InputError("there is no folder for the results: give out")
     hints = HintFolders(*(None if folder is None else Path(folder) for folder in (trimaps, masks)))
     words = list_of([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)
     named = Inputs(
@@ -134,9 +187,9 @@ def batch(
         columns=columns or Columns(),
         shard=Shard() if shard is None else Shard.parse(shard),
     )
-    job = job if isinstance(job, Job) else Job(job)
-    total = prepare(job, named, None if manifest is None else Path(manifest), workers)
-    return run(job, named, total, None if manifest is None else Path(manifest), workers=workers, report=report)
+    table = None if manifest is None else Path(manifest)
+    total = prepare(job, named, table, workers)
+    return run(job, named, total, table, workers=workers, cluster=cluster, report=report)
 
 
 def prepare(job: Job, inputs: Inputs, manifest: Path | None = None, workers: int | None = None) -> int | None:
@@ -179,6 +232,7 @@ def run(
     manifest: Path | None = None,
     *,
     workers: int | None = None,
+    cluster: Cluster | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Do a batch that `prepare` has looked at; see `batch`."""
@@ -195,11 +249,19 @@ def run(
         settings = note_settings(out, job)
         finished = Finished(out)
         try:
-            worker = Worker(job, out, staging, settings)
-            count = workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
             progress = Progress(total=total)
-            with _Pipeline(worker, fresh(inputs, finished, settings, out), count) as pipeline:
-                for row in pipeline.rows():
+            with ExitStack() as stack:
+                rows: Iterator[Row | None]
+                if cluster is None:
+                    worker = Worker(job, out, staging, settings)
+                    count = workers or min(processors(), MOST_WORKERS)
+                    records = fresh(inputs, finished, settings, out)
+                    rows = stack.enter_context(Pipeline(worker, records, count)).rows()
+                else:
+                    from perpixel.batch.ray import ray_rows
+
+                    rows = stack.enter_context(closing(ray_rows(job, inputs, staging, settings, cluster, total)))
+                for row in rows:
                     if row is not None:
                         journal.add(row)
                     progress = after(progress, row, started)
@@ -242,136 +304,26 @@ def after(progress: Progress, row: Row | None, started: str) -> Progress:
     return replace(progress, failed=progress.failed + 1, row=row)
 
 
+def _cluster(engine: Literal["local", "ray"] | Cluster) -> Cluster | None:
+    if engine == "local":
+        return None
+    from perpixel.batch.ray_cluster import Cluster
+
+    if engine == "ray":
+        return Cluster()
+    if not isinstance(engine, Cluster):
+        raise InputError(f"engine={engine!r} is not known: use 'local', 'ray' or a perpixel.Cluster")
+    return engine
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def staging_folder(out: Path, shard: Shard) -> Path:
     """Where the files of a part are written before they are moved to their places."""
     return out / f".perpixel{shard.ending or '-1-of-1'}"
-
-
-class _Pipeline:
-    """The threads of a batch.
-
-    One finds the photographs, some read them, one runs the model, some write. Between them are short queues, so that
-    only a bounded number of photographs is in memory. Pillow, NumPy, OpenCV and torch let other threads run while
-    they compute.
-    """
-
-    def __init__(self, worker: Worker, records: Iterator[Record | None], workers: int) -> None:
-        self.worker, self.source = worker, records
-        self.window = WINDOW * worker.stack if worker.stack > 1 else 1
-        self.records: Channel[Record] = Channel(2 * workers, 1)
-        self.loaded: Channel[Loaded] = Channel(workers, workers)
-        self.computed: Channel[Computed] = Channel(workers, 1)
-        # Everybody may have something to tell, so everybody counts as its filler.
-        self.told: Channel[Row | None] = Channel(64, 2 * workers + 2)
-        self.error: BaseException | None = None
-        self.stopped = False
-        jobs = [self._find, self._compute, *[self._load] * workers, *[self._write] * workers]
-        self.threads = [Thread(target=self._guarded, args=(job,), daemon=True) for job in jobs]
-        self.handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        # Only the main thread hears signals, and only it may say what they do.
-        if current_thread() is main_thread():
-            self.handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for channel in (self.records, self.loaded, self.computed, self.told):
-            channel.cut()
-        for thread in self.threads:
-            thread.join()
-        self._listen_as_before()
-
-    def rows(self) -> Iterator[Row | None]:
-        """The rows as they come; None for a photograph that was passed over.
-
-        After Ctrl-C, or SIGTERM, no further photograph is begun. What the model has computed is still written.
-
-        Raises:
-            OutputError: nothing more can be written.
-            KeyboardInterrupt: it was stopped; all rows have come.
-        """
-        yield from self.told
-        if self.error is not None:
-            raise self.error
-        if self.stopped:
-            raise KeyboardInterrupt
-
-    def _stop(self, number: int, frame: object) -> None:
-        self.stopped = True
-        self._listen_as_before()  # a second time it ends at once
-        self.records.cut()
-        self.loaded.cut()
-
-    def _listen_as_before(self) -> None:
-        for number, handler in self.handlers.items():  # None: not set from Python
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self.handlers = {}
-
-    def _guarded(self, job: Callable[[], None]) -> None:
-        try:
-            job()
-        except BaseException as error:  # whatever it is, the others must not wait for ever
-            self.error = self.error or error
-            for channel in (self.records, self.loaded, self.computed):
-                channel.cut()
-        finally:
-            self.told.leave()
-
-    def _find(self) -> None:
-        try:
-            for record in self.source:
-                there = self.told.put(None) if record is None else self.records.put(record)
-                if not there:
-                    return
-        finally:
-            self.records.leave()
-
-    def _load(self) -> None:
-        try:
-            for record in self.records:
-                found = self.worker.load(record)
-                if isinstance(found, Row):
-                    self.told.put(found)
-                elif not self.loaded.put(found):
-                    return
-        finally:
-            self.loaded.leave()
-
-    def _compute(self) -> None:
-        try:
-            for group in grouped(self.loaded, self.worker.stack, self.window):
-                for found in self.worker.compute(group):
-                    if not self.computed.put(found):
-                        return
-        finally:
-            self.computed.leave()
-
-    def _write(self) -> None:
-        for found in self.computed:
-            self.told.put(self.worker.write(found))
-
-
-def grouped(loaded: Iterable[Loaded], stack: int, window: int) -> Iterator[list[Loaded]]:
-    """Groups of one shape: full ones as soon as they are full, others when the window is.
-
-    Args:
-        loaded: records that are ready for the network.
-        stack: the most in a group.
-        window: the most that wait.
-    """
-    waiting: dict[tuple[int, ...], list[Loaded]] = {}
-    for each in loaded:
-        group = waiting.setdefault(each.shape, [])
-        group.append(each)
-        if len(group) < stack and sum(map(len, waiting.values())) < window:
-            continue
-        # The shape that waits longest is the first in the dict, so that nobody waits for ever.
-        shape = each.shape if len(group) >= stack else next(iter(waiting))
-        yield waiting.pop(shape)
-    yield from waiting.values()
 
 
 def _has_archives(words: Iterable[str]) -> bool:
