@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from perpixel.backbones.vitdet import VitDetBackbone as VitDetBackbone
     from perpixel.backbones.vitdet import VitDetConfig as VitDetConfig
     from perpixel.backbones.vitdet import VitDetModel as VitDetModel
+    from perpixel.batch.archives import Columns as Columns
+    from perpixel.batch.job import Job as Job
+    from perpixel.batch.ray_cluster import Cluster as Cluster
+    from perpixel.batch.run import batch as batch
     from perpixel.client import Client as Client
     from perpixel.errors import CheckpointError as CheckpointError
     from perpixel.errors import ConfigError as ConfigError
@@ -129,6 +133,8 @@ _HOMES = {
     "BitModel": "perpixel.backbones.bit",
     "CheckpointError": "perpixel.errors",
     "Client": "perpixel.client",
+    "Cluster": "perpixel.batch.ray_cluster",
+    "Columns": "perpixel.batch.archives",
     "CompressedMasks": "perpixel.models.mask2former.targets",
     "ConfigError": "perpixel.errors",
     "DPTConfig": "perpixel.models.dpt.config",
@@ -151,6 +157,7 @@ _HOMES = {
     "Evaluation": "perpixel.evaluate.report",
     "ImageMattingOutput": "perpixel.models.outputs",
     "InputError": "perpixel.errors",
+    "Job": "perpixel.batch.job",
     "Mask2FormerConfig": "perpixel.models.mask2former.config",
     "Mask2FormerForUniversalSegmentation": "perpixel.models.mask2former.model",
     "Mask2FormerForUniversalSegmentationOutput": "perpixel.models.outputs",
@@ -188,6 +195,7 @@ _HOMES = {
     "VitMatteConfig": "perpixel.models.vitmatte.config",
     "VitMatteForImageMatting": "perpixel.models.vitmatte.model",
     "VitMatteImageProcessor": "perpixel.models.vitmatte.processor",
+    "batch": "perpixel.batch.run",
     "bokeh": "perpixel.tasks.bokeh",
     "cutout": "perpixel.tasks.cutout",
     "cutout_film": "perpixel.tasks.video_cutout",
