@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 
 
+def is_lowered(like: Tensor) -> bool:
+    """Whether an autocast is on for the device of a tensor."""
+    kind = like.device.type
+    # A device without an autocast, such as "meta", does not even know whether it is on.
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
     """A context in which nothing is rounded to half precision, whatever surrounds it.
 
@@ -29,7 +36,7 @@ def full_precision(like: Tensor) -> AbstractContextManager[object]:
         >>> torch.equal(rounded, a), torch.equal(exact, a)
         (False, True)
     """
-    if not torch.is_autocast_enabled(like.device.type):
+    if not is_lowered(like):
         return contextlib.nullcontext()
     return torch.autocast(like.device.type, enabled=False)
 
@@ -44,8 +51,7 @@ def lowered(x: Tensor) -> Tensor:
         ...     lowered(torch.zeros(2)).dtype
         torch.bfloat16
     """
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    return x.to(torch.get_autocast_dtype(x.device.type)) if is_lowered(x) else x
 
 
 class ExactConv2d(nn.Conv2d):

@@ -20,6 +20,7 @@ from perpixel.errors import ConfigError, InputError
 from perpixel.layers.deformable import MultiScaleDeformableAttention, Shapes, is_exporting, query_blocks
 from perpixel.layers.pointwise import convolve_1x1
 from perpixel.layers.position import sine_position_embedding
+from perpixel.layers.precision import is_lowered
 from perpixel.models.outputs import ModelOutput
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ class Mask2FormerPixelDecoder(nn.Module):
         ]
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)  # (b, n, c)
         # Under autocast the sums that run through all layers stay in float32.
-        return tokens.float() if torch.is_autocast_enabled(tokens.device.type) else tokens
+        return tokens.float() if is_lowered(tokens) else tokens
 
     def _positions(self, shapes: Shapes, like: Tensor) -> Tensor:
         """Where a pixel is, and on which level: (1, n, c)."""
