@@ -41,7 +41,7 @@ def depth_tab(shelf: Shelf) -> None:
     view, in_points = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            box, photo = photo_box(elem_id="depth-photo")
+            _, photo, changes = photo_box(elem_id="depth-photo")
             model = model_picker(shelf, "depth")
             missing_model(shelf, "depth")
             with gr.Row():
@@ -151,7 +151,7 @@ def depth_tab(shelf: Shelf) -> None:
     for slider in (far, fov):
         slider.release(spread, [view, fov, far], [cloud, in_points], trigger_mode="always_last", **private)
     points.select(looked_at, [view, in_points, fov, far], [cloud, in_points], **private)
-    for gone in (box.upload, box.clear):
+    for gone in changes:
         gone(lambda: _emptied(len(files)), None, shown, **quiet)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from perpixel.images.read import Photo, read_photo
 from perpixel.studio.messages import plain_errors
+from perpixel.studio.samples import samples
 
 # Enough for the page, and quickly sent; the photograph itself stays as it is.
 LONGEST = 1280
@@ -41,18 +43,17 @@ class PhotoBox(gr.Image, metaclass=_WithoutStub):
         return None if payload is None else payload.path
 
 
-def photo_box(label: str = "Photograph", *, elem_id: str) -> tuple[PhotoBox, gr.State]:
-    """A place to drop, choose or paste a photograph.
+def photo_box(elem_id: str) -> tuple[PhotoBox, gr.State, list[Any]]:
+    """A place to drop, choose or paste a photograph, and below it the examples.
 
     Args:
-        label: its title.
         elem_id: its id in the page.
 
     Returns:
-        the box, and the state that holds the `Photo`, or None.
+        the box; the state that holds the `Photo`, or None; and the events that bring another photograph.
     """
     box = PhotoBox(
-        label=label,
+        label="Photograph",
         sources=["upload", "clipboard"],
         image_mode=None,
         type="filepath",
@@ -61,9 +62,14 @@ def photo_box(label: str = "Photograph", *, elem_id: str) -> tuple[PhotoBox, gr.
         height=320,
     )
     photo = gr.State(None, time_to_live=KEPT)
-    box.upload(opened, box, [photo, box], api_visibility="private")
-    box.clear(lambda: None, None, photo, api_visibility="private")
-    return box, photo
+    with gr.Row(elem_classes=["photo-examples"]):
+        buttons = [gr.Button(each.title, icon=str(each.path), size="sm", min_width=80) for each in samples()]
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    for button, each in zip(buttons, samples(), strict=True):
+        button.click(partial(opened, str(each.path)), None, [photo, box], **private)
+    box.upload(opened, box, [photo, box], **private)
+    box.clear(lambda: None, None, photo, **private)
+    return box, photo, [box.upload, box.clear, *(button.click for button in buttons)]
 
 
 def opened(path: str | None) -> tuple[Photo | None, NDArray[np.uint8] | None]:

@@ -42,7 +42,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     view = gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            box, photo = photo_box(elem_id="segment-photo")
+            _, photo, changes = photo_box(elem_id="segment-photo")
             model = model_picker(shelf, "segmentation")
             missing_model(shelf, "segmentation")
             kind = gr.Radio(KINDS, value="panoptic", label="What to find", elem_id="segment-kind")
@@ -67,10 +67,15 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
             line = gr.Markdown("", elem_id="segment-chosen")
             with gr.Row():
                 send = gr.Button(
-                    "Send to Cut out", variant="primary", interactive=False, elem_id="segment-send", min_width=120
+                    "Send to Cut out",
+                    variant="primary",
+                    interactive=False,
+                    elem_id="segment-send",
+                    size="md",
+                    min_width=120,
                 )
-                hide = gr.Button("Hide", interactive=False, elem_id="segment-hide", min_width=80)
-                show_all = gr.Button("Show all", interactive=False, elem_id="segment-show-all", min_width=80)
+                hide = gr.Button("Hide", interactive=False, elem_id="segment-hide", size="md", min_width=80)
+                show_all = gr.Button("Show all", interactive=False, elem_id="segment-show-all", size="md", min_width=80)
             rows = segment_table()
             with gr.Row():
                 files = [
@@ -129,7 +134,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     send.click(sent, [view, photo], cutout.takes, **private)
     for control in (opacity.release, names.change):
         control(_redrawn, [view, *look], picture, **quiet)
-    for gone in (box.upload, box.clear):
+    for gone in changes:
         gone(_emptied, None, shown, **quiet)
 
 
