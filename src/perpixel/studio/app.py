@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -79,15 +82,18 @@ def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size:
     )
 
 
-def private_folder() -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder of this process for what people upload; to be entered before `create_studio`.
-
-    Returns:
-        the folder, which is removed when its `with` block ends.
-    """
-    folder = tempfile.TemporaryDirectory(prefix="perpixel-studio-", ignore_cleanup_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = folder.name  # read by Gradio when components are made
-    return folder
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A temporary folder for what people upload, to be entered before `create_studio`; it is removed at the end."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with tempfile.TemporaryDirectory(prefix="perpixel-studio-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # read by Gradio when components are made
+        try:
+            yield Path(folder)
+        finally:
+            del os.environ["GRADIO_TEMP_DIR"]
+            if before is not None:
+                os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def _header() -> str:
