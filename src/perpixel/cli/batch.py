@@ -10,12 +10,14 @@ import typer
 
 import perpixel
 from perpixel.cli import arguments as given
+from perpixel.cli import cluster as on
 from perpixel.cli.reporting import UsageError, progress
 from perpixel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from perpixel.batch.inputs import Inputs
     from perpixel.batch.job import Job
+    from perpixel.batch.ray_cluster import Cluster
     from perpixel.batch.run import Progress
 
 batch = typer.Typer(
@@ -78,8 +80,12 @@ Manifest = Annotated[
     typer.Option(metavar="FILE.parquet", help="Write the manifest as a table too, in the end.", show_default=False),
 ]
 Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads that read, and as many that write; by the processors.", show_default=False),
+    str | None,
+    typer.Option(
+        metavar="N or A:B",
+        help="Threads that read, and as many that write; with --engine ray processes, A:B as the work needs.",
+        show_default="by the processors, and 1 process",
+    ),
 ]
 Stack = Annotated[
     int | None,
@@ -122,7 +128,10 @@ def cutout(
     model: given.Model = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
-    engine: given.Engine = None,
+    engine: on.AnyEngine = None,
+    address: on.Address = None,
+    cpus_per_worker: on.CpusPerWorker = None,
+    gpus_per_worker: on.GpusPerWorker = None,
     stack: Stack = None,
     max_memory: given.MaxMemory = None,
     refine: given.Refine = None,
@@ -143,13 +152,14 @@ def cutout(
             model=model,
             device=device,
             dtype=dtype,
-            engine=engine,
+            engine=on.model_engine(engine),
             stack=stack,
             max_memory=max_memory,
             refine=refine,
         )
         inputs = _inputs(words, listed, out, recursive, root, shard, column, trimaps, masks)
-    return _run(job, inputs, manifest, workers, json)
+        cluster = on.cluster_of(engine, address, workers, cpus_per_worker, gpus_per_worker)
+    return _run(job, inputs, manifest, workers, cluster, json)
 
 
 @batch.command()
@@ -169,7 +179,10 @@ def matte(
     model: given.Model = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
-    engine: given.Engine = None,
+    engine: on.AnyEngine = None,
+    address: on.Address = None,
+    cpus_per_worker: on.CpusPerWorker = None,
+    gpus_per_worker: on.GpusPerWorker = None,
     stack: Stack = None,
     max_memory: given.MaxMemory = None,
     refine: given.Refine = None,
@@ -186,13 +199,14 @@ def matte(
             model=model,
             device=device,
             dtype=dtype,
-            engine=engine,
+            engine=on.model_engine(engine),
             stack=stack,
             max_memory=max_memory,
             refine=refine,
         )
         inputs = _inputs(words, listed, out, recursive, root, shard, column, trimaps)
-    return _run(job, inputs, manifest, workers, json)
+        cluster = on.cluster_of(engine, address, workers, cpus_per_worker, gpus_per_worker)
+    return _run(job, inputs, manifest, workers, cluster, json)
 
 
 @batch.command()
@@ -221,7 +235,10 @@ def segment(
     model: given.SegmentationModel = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
-    engine: given.Engine = None,
+    engine: on.AnyEngine = None,
+    address: on.Address = None,
+    cpus_per_worker: on.CpusPerWorker = None,
+    gpus_per_worker: on.GpusPerWorker = None,
     stack: Stack = None,
 ) -> int:
     """Find what is in photographs: NAME.jpg.json in COCO's format and NAME.png with the number of each segment.
@@ -238,11 +255,12 @@ def segment(
             model=model,
             device=device,
             dtype=dtype,
-            engine=engine,
+            engine=on.model_engine(engine),
             stack=stack,
         )
         inputs = _inputs(words, listed, out, recursive, root, shard, column)
-    return _run(job, inputs, manifest, workers, json)
+        cluster = on.cluster_of(engine, address, workers, cpus_per_worker, gpus_per_worker)
+    return _run(job, inputs, manifest, workers, cluster, json)
 
 
 @batch.command()
@@ -271,7 +289,10 @@ def depth(
     model: given.DepthModel = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
-    engine: given.Engine = None,
+    engine: on.AnyEngine = None,
+    address: on.Address = None,
+    cpus_per_worker: on.CpusPerWorker = None,
+    gpus_per_worker: on.GpusPerWorker = None,
     stack: Stack = None,
     max_memory: given.MaxMemory = None,
 ) -> int:
@@ -289,12 +310,13 @@ def depth(
             model=model,
             device=device,
             dtype=dtype,
-            engine=engine,
+            engine=on.model_engine(engine),
             stack=stack,
             max_memory=max_memory,
         )
         inputs = _inputs(words, listed, out, recursive, root, shard, column)
-    return _run(job, inputs, manifest, workers, json)
+        cluster = on.cluster_of(engine, address, workers, cpus_per_worker, gpus_per_worker)
+    return _run(job, inputs, manifest, workers, cluster, json)
 
 
 @contextmanager
@@ -346,11 +368,21 @@ def _inputs(
     )
 
 
-def _run(job: "Job", inputs: "Inputs", manifest: Path | None, workers: int | None, as_json: bool) -> int:
+def _run(
+    job: "Job",
+    inputs: "Inputs",
+    manifest: Path | None,
+    workers: str | None,
+    cluster: "Cluster | None",
+    as_json: bool,
+) -> int:
     from perpixel.batch.run import prepare, run
 
+    if cluster is None and not (workers or "1").isdecimal():
+        raise UsageError(f"--workers is a number of threads such as 4, not {workers!r}: 2:8 is for --engine ray")
+    threads = None if workers is None or cluster is not None else int(workers)
     with _as_usage():
-        total = prepare(job, inputs, manifest, workers)
+        total = prepare(job, inputs, manifest, threads)
     if total == 0:
         typer.echo("nothing is in this part")
         return 0
@@ -373,7 +405,7 @@ def _run(job: "Job", inputs: "Inputs", manifest: Path | None, workers: int | Non
                 typer.echo(now.row.to_json())
 
         try:
-            summary = run(job, inputs, total, manifest, workers=workers, report=report)
+            summary = run(job, inputs, total, manifest, workers=threads, cluster=cluster, report=report)
         except BaseException:
             if last is not None:
                 words = (

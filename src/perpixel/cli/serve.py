@@ -6,6 +6,8 @@ import typer
 
 import perpixel
 from perpixel.cli import arguments as given
+from perpixel.cli import cluster as on
+from perpixel.cli.reporting import UsageError
 from perpixel.errors import MissingDependencyError
 
 MEGA = 1_000_000
@@ -48,13 +50,23 @@ def serve(
     ] = None,
     device: given.Device = None,
     dtype: given.Dtype = None,
-    engine: given.Engine = None,
+    engine: on.AnyEngine = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N or A:B", help="With --engine ray: copies of the server; A:B follow the load.", show_default="1"
+        ),
+    ] = None,
+    address: on.Address = None,
+    cpus_per_worker: on.CpusPerWorker = None,
+    gpus_per_worker: on.GpusPerWorker = None,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="Of the log on stderr.")] = "text",
 ) -> int:
     """Serve cut-outs, mattes, segments and depth over HTTP, and the Studio at /.
 
     The address is printed when it can be reached; /readyz answers 200 when the models are loaded. SIGTERM and Ctrl-C
-    end the server when all that it accepted is done. docs/server.md has examples.
+    end the server when all that it accepted is done. docs/server.md has examples. With --engine ray copies of the
+    server run on a cluster of Ray; Studio is not served then.
     """
     perpixel.tune_allocator()  # before torch is imported
     try:
@@ -65,11 +77,14 @@ def serve(
     from perpixel.serve.journal import start_log
     from perpixel.serve.settings import Settings
 
+    cluster = on.cluster_of(engine, address, replicas, cpus_per_worker, gpus_per_worker)
+    if cluster is None and replicas is not None:
+        raise UsageError("--replicas is for --engine ray: add that, or leave it out")
     settings = Settings(
         models=tuple(model or ("vitmatte-nano",)),
         device=device,
         dtype=dtype,
-        engine=engine,
+        engine=on.model_engine(engine),
         token=token,
         queue=queue,
         batch=batch,
@@ -81,4 +96,9 @@ def serve(
         studio=studio,
     )
     start_log(log_format)
+    if cluster is not None:
+        from perpixel.serve.on_ray import run_on_ray
+
+        run_on_ray(settings, cluster, host=host, port=port, log=log_format, say=lambda line: typer.echo(line))
+        return 0
     return 0 if run_server(settings, host=host, port=port, say=lambda line: typer.echo(line)) else 1

@@ -42,7 +42,7 @@ def run_server(
         CheckpointError: a model is not there.
     """
     with ExitStack() as stack:
-        door = stack.enter_context(_listening(host, port))
+        door = stack.enter_context(listening(host, port))
         if settings.studio and has_studio():
             from perpixel.studio.app import private_folder
 
@@ -89,7 +89,12 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address.
+
+    Raises:
+        InputError: nothing can.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
