@@ -4,6 +4,8 @@ import base64
 import hmac
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 from fastapi.testclient import TestClient
@@ -109,6 +111,25 @@ def test_every_request_is_a_line_with_its_id(client, caplog):
     text = TextLines().format(record)
     assert "\n" not in text and "request_id=job-1" in text and r'path="/v1/a\nb"' in text
     assert TOKEN not in text
+
+
+def test_whoever_logs_it_is_one_object_a_line(program_environment):
+    code = """
+import logging, warnings
+from perpixel.serve.journal import LOGGER, start_log
+start_log("json")
+LOGGER.info("ready", extra={"models": 2})
+logging.getLogger("elsewhere").warning("two\\nlines")
+logging.getLogger("elsewhere").info("not told")
+logging.getLogger("python_multipart.multipart").warning("noise")
+warnings.warn("mind", stacklevel=1)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["level"] for line in lines] == ["info", "warning", "warning"]
+    assert lines[0]["models"] == 2 and lines[1]["message"] == "two\nlines" and "mind" in lines[2]["message"]
 
 
 def test_a_trace_is_in_the_log_and_stays_one_object():

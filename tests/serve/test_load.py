@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from starlette.responses import StreamingResponse
 
 import perpixel
 from perpixel.client import _unpacked
@@ -213,6 +214,33 @@ def test_models_that_cannot_be_loaded(monkeypatch):
             response = await client.get("/readyz")
             assert (response.status_code, kind_of(response)) == (503, "failed")
             assert "secret" not in response.text
+
+    asyncio.run(main())
+
+
+def test_a_page_that_stays_open_is_ended_and_the_work_is_not():
+    async def main():
+        gate = Gate()
+        app = make_app(gate)
+        opened = asyncio.Event()
+
+        async def stream():
+            opened.set()
+            yield b"alive"
+            await asyncio.sleep(60)
+
+        app.add_route("/stream", lambda request: StreamingResponse(stream()), methods=["GET"])
+        async with running(app) as client:
+            page = asyncio.create_task(client.get("/stream"))
+            work = asyncio.create_task(client.post("/v1/segment", **form(scene())))
+            await entered(gate)
+            await opened.wait()
+            app.state.pages.end()
+            async with asyncio.timeout(10):
+                await asyncio.wait({page})
+            gate.open.set()
+            assert (await work).status_code == 200
+            assert not app.state.pages.tasks
 
     asyncio.run(main())
 

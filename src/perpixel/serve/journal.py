@@ -22,13 +22,12 @@ def start_log(form: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.captureWarnings(True)
-    for name in ("perpixel.serve", "uvicorn", "py.warnings"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.propagate = False
-    logging.getLogger("perpixel.serve").setLevel(logging.INFO)
-    # Its own news, such as each start and stop, is told by ours.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    LOGGER.setLevel(logging.INFO)
+    # It warns of every form that is none; the request's own line tells that.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class TextLines(logging.Formatter):

@@ -139,11 +139,13 @@ class Models:
 def _name(source: str) -> str:
     """Without the folders of this machine.
 
-    >>> _name("/srv/models/hair"), _name("hustvl/vitmatte-small-composition-1k")
-    ('hair', 'hustvl/vitmatte-small-composition-1k')
+    >>> _name("/usr/bin/env"), _name("hustvl/vitmatte-small-composition-1k")
+    ('env', 'hustvl/vitmatte-small-composition-1k')
     """
     path = Path(source)
-    return path.resolve().name if path.exists() else source
+    if not path.exists():
+        return source
+    return path.name if path.name not in ("", "..") else path.resolve().name
 
 
 def _task(source: str) -> Task:
