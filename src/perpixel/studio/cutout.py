@@ -122,10 +122,10 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
                     file = gr.File(
                         label="Trimap or mask",
                         file_types=["image"],
-                        height=110,
+                        height=140,
                         elem_id="cutout-file",
                     )
-                    namer = model_picker(shelf, "segmentation", label="Model that knows names")
+                    namer = model_picker(shelf, "segmentation", label="Model that knows names", elem_id="cutout-namer")
                     with gr.Row(elem_classes=["actions"]):
                         label = gr.Textbox(
                             label="What is the subject?",
@@ -133,7 +133,7 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
                             elem_id="cutout-label",
                         )
                         find = gr.Button("Find it", elem_id="cutout-find", min_width=100, size="md")
-            with gr.Accordion("Model", open=False):
+            with gr.Accordion("Model", open=False, elem_id="cutout-model"):
                 model = model_picker(shelf, "matting", label="Model that finds the edges")
         with gr.Column(scale=5, min_width=320):
             result = before_after(EMPTY, elem_id="cutout-result")

@@ -49,10 +49,11 @@ class Offer:
         >>> Offer("vitmatte-nano", "matting", "Apache-2.0", 12_900_000, True).title
         'vitmatte-nano · 13 MB · Apache-2.0 · on this machine'
         """
-        shown = Path(self.name).name if Path(self.name).is_dir() else self.name
+        own = Path(self.name).is_dir()
+        shown, where = (Path(self.name).name, "licence not stated") if own else (self.name, "licence: see its page")
         size = f"{self.size / 1e6:.0f} MB" if self.size else None
         place = "on this machine" if self.here else "to download"
-        return " · ".join(part for part in (shown, size, self.licence or "licence: see its page", place) if part)
+        return " · ".join(part for part in (shown, size, self.licence or where, place) if part)
 
 
 class Shelf:
@@ -140,13 +141,14 @@ class Shelf:
             raise CheckpointError(f"{name} is not on this machine, and there is no network: choose one that is here")
 
 
-def model_picker(shelf: Shelf, task: Task, *, label: str = "Model") -> gr.Dropdown:
+def model_picker(shelf: Shelf, task: Task, *, label: str = "Model", elem_id: str | None = None) -> gr.Dropdown:
     """A list to choose a model from, with a line below it about the chosen one.
 
     Args:
         shelf: the models.
         task: what they have to be for.
         label: its title.
+        elem_id: its id in the page; "model-" and the task if not given.
 
     Returns:
         the list, whose value is the model's name, or None where there is no model for the task.
@@ -160,7 +162,7 @@ def model_picker(shelf: Shelf, task: Task, *, label: str = "Model") -> gr.Dropdo
         info=_picker_info(task, bool(offers), typed),
         allow_custom_value=typed,
         interactive=True,
-        elem_id=f"model-{task}",
+        elem_id=elem_id or f"model-{task}",
     )
     about = gr.Markdown(_about(shelf, offers[0].name if offers else None, task), elem_classes=["about-model"])
     picker.change(
