@@ -213,6 +213,11 @@ class VitDetLayer(nn.Module):
             tokens = self.residual(tokens)
         return tokens, weights
 
+    def at(self, tokens: Tensor, wanted: Tensor, region: Region | None = None) -> Tensor:
+        """(b, h, w, c) → the same, right at least where `wanted`, (b, h, w) bool, is True."""
+        mapped: Tensor = self(tokens, region=region)[0]
+        return mapped
+
 
 class VitDetEncoder(nn.Module):
     """The transformer layers, one after another."""
@@ -223,9 +228,14 @@ class VitDetEncoder(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(
-        self, tokens: Tensor, keep: set[int], output_attentions: bool = False, region: Region | None = None
+        self,
+        tokens: Tensor,
+        keep: set[int],
+        output_attentions: bool = False,
+        region: Region | None = None,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...] | None]:
-        """Run all layers on (b, h, w, c) tokens.
+        """Run all layers on (b, h, w, c) tokens, the last one at least where `wanted`, (b, h, w) bool, is True.
 
         Returns:
             The last tokens; of the stages named in `keep` (0 is the stem) the tokens as (b, c, h, w); and the attention
@@ -236,6 +246,8 @@ class VitDetEncoder(nn.Module):
         for i, layer in enumerate(self.layer, start=1):
             if self.gradient_checkpointing and self.training:
                 tokens, weights = checkpoint(layer, tokens, output_attentions, region, use_reentrant=False)
+            elif wanted is not None and i == len(self.layer) and not output_attentions:
+                tokens, weights = layer.at(tokens, wanted, region), None
             else:
                 tokens, weights = layer(tokens, output_attentions, region)
             if i in keep:
@@ -328,6 +340,7 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
         region: Region | None = None,
+        wanted: Tensor | None = None,
     ) -> BackboneOutput | tuple[Any, ...]:
         """Encode (b, c, H, W) pixels.
 
@@ -338,6 +351,8 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
             return_dict: False for a tuple.
             region: which part of a larger image the pixels are, if they are one: positions are then those of the
                 whole image, so that a tile is seen as in its place.
+            wanted: (b, h, w) bool, the tokens that the last layer has to give; it may leave others at 0. All of them
+                if not given.
 
         Returns:
             `feature_maps`, one (b, hidden_size, h, w) a stage of `out_features`; `hidden_states` and `attentions`
@@ -346,11 +361,11 @@ class VitDetBackbone(VitDetPreTrainedModel, Backbone):
         hidden = self._flag("output_hidden_states", output_hidden_states)
         attend = self._flag("output_attentions", output_attentions)
         names = self.config.stage_names
-        wanted = [names.index(name) for name in self.out_features]
-        keep = set(range(len(names))) if hidden else set(wanted)
-        _, kept, attentions = self.encoder(self.embeddings(pixel_values, region), keep, attend, region)
+        stages = [names.index(name) for name in self.out_features]
+        keep = set(range(len(names))) if hidden else set(stages)
+        _, kept, attentions = self.encoder(self.embeddings(pixel_values, region), keep, attend, region, wanted)
         output = BackboneOutput(
-            feature_maps=tuple(kept[i] for i in wanted),
+            feature_maps=tuple(kept[i] for i in stages),
             hidden_states=tuple(kept[i] for i in range(len(names))) if hidden else None,
             attentions=attentions,
         )

@@ -8,12 +8,15 @@ only where N is a window, and longer sequences go through in blocks of queries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from perpixel.layers.exporting import is_open, is_recorded
+from perpixel.layers.packed import has_packing
 
 # Up to this many tokens the biased scores of all heads together are small, and one fused call is fastest.
 SHORT_SEQUENCE = 512
@@ -142,7 +145,7 @@ def attention_with_positions(
     if n <= SHORT_SEQUENCE:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=_bias(grid, rows, columns))
     with_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value, rows, columns))
-    if not with_gradient and query.device.type == "cpu" and query.dtype == torch.float32:
+    if not with_gradient and is_quick(query):
         return _blocks_on_cpu(grid, key, value, rows, columns)
     blocks = []
     for window in _rectangles(height, width, _block_length(n, b * heads)):
@@ -153,6 +156,75 @@ def attention_with_positions(
         else:
             blocks.append(_attend(*arguments))
     return torch.cat(blocks, dim=2)  # (b, heads, n, d)
+
+
+def is_quick(x: Tensor) -> bool:
+    """Whether a tensor is float32 on a processor and needs no gradient, so that the calls made for that serve it."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not (torch.is_grad_enabled() and x.requires_grad)
+    )
+
+
+def attend_from(
+    qkv: Tensor,
+    places: Tensor,
+    table_h: Tensor,
+    table_w: Tensor,
+    height: int,
+    width: int,
+    span: tuple[int, int] | None = None,
+) -> Tensor:
+    """As `attention_with_positions`, of some queries of one image; float32 on a processor, without gradient.
+
+    Args:
+        qkv: (n, 3, heads, d): query, key and value of every token.
+        places: (m,) int64, the tokens whose queries count.
+        table_h: (2 L - 1, d) row vectors.
+        table_w: (2 L - 1, d) column vectors.
+        height: rows of the grid, n = height · width.
+        width: columns of the grid.
+        span: see `attention_with_positions`.
+
+    Returns:
+        (m, heads · d).
+    """
+    n, _, heads, d = qkv.shape
+    m = len(places)
+    whole = (height, width) if span is None else span
+    vectors = distance_vectors(table_h, height, whole[0]), distance_vectors(table_w, width, whole[1])
+    # The distance to the grid's first row (or column) is that many places before the last.
+    starts = height - 1 - places // width, width - 1 - places % width
+    from_rows, from_columns = (
+        start[:, None] + torch.arange(size) for start, size in zip(starts, (height, width), strict=True)
+    )
+    length = max(32, min(512, BLOCK_SCORES * 2 // n))
+    scores, out = qkv.new_empty(min(length, m), n), qkv.new_empty(m, heads, d)
+    for j in range(heads):
+        query = qkv[places, 0, j]  # (m, d)
+        keys, mix = qkv[:, 1, j].T.contiguous(), _mixer(qkv[:, 2, j], length)
+        by_row = torch.gather(query @ vectors[0], 1, from_rows)  # (m, h)
+        by_column = torch.gather(query @ vectors[1], 1, from_columns)  # (m, w)
+        query *= d**-0.5
+        for at in range(0, m, length):
+            part = slice(at, min(at + length, m))
+            block = scores[: part.stop - at]
+            torch.add(by_row[part, :, None], by_column[part, None, :], out=block.view(-1, height, width))
+            block.addmm_(query[part], keys)
+            torch.softmax(block, dim=-1, out=block)
+            out[part, j] = mix(block)
+    return out.flatten(1)
+
+
+def _mixer(values: Tensor, length: int) -> Callable[[Tensor], Tensor]:
+    """The product of weights (length, n) with values (n, d), which are laid out for it only once."""
+    if not has_packing():
+        values = values.contiguous()
+        return lambda weights: weights @ values
+    packed = torch.ops.mkldnn._reorder_linear_weight(values.T.contiguous(), length)
+    return lambda weights: torch.ops.mkldnn._linear_pointwise(weights, packed, None, "none", [], "")
 
 
 def attention_weights(
@@ -210,7 +282,7 @@ def _blocks_on_cpu(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, colu
     for i in range(b):
         for j in range(heads):
             keys = key[i, j].T.contiguous()  # (d, n)
-            values = value[i, j].contiguous()  # (n, d)
+            mix = _mixer(value[i, j], length)
             for window in bands:
                 band = query[i, j, window[0], window[1]]  # (r, c, d)
                 by_row, by_column = position_scores(band, rows, columns, window[0].start, window[1].start)
@@ -223,5 +295,5 @@ def _blocks_on_cpu(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, colu
                     torch.add(by_row[part, :, None], by_column[part, None, :], out=block.view(-1, height, width))
                     block.addmm_(scaled[part], keys)
                     torch.softmax(block, dim=-1, out=block)
-                    out[i, first + at : first + part.stop, j] = block @ values
+                    out[i, first + at : first + part.stop, j] = mix(block)
     return out.transpose(1, 2)  # (b, heads, n, d)

@@ -29,6 +29,7 @@ FORMS = {
     "perpixel.backbones.vit.ViTEncoder": "perpixel.backbones.vit_quick.QuickStack",
     "perpixel.backbones.dinov2.Dinov2Layer": "perpixel.backbones.vit_quick.QuickDinov2Layer",
     "perpixel.layers.transformer.LayerStack": "perpixel.backbones.vit_quick.QuickStack",
+    "perpixel.backbones.vitdet.VitDetLayer": "perpixel.backbones.vitdet_quick.QuickVitDetLayer",
     "perpixel.models.dpt.neck.DPTReassembleLayer": "perpixel.models.dpt.quick.QuickReassemble",
     "perpixel.models.dpt.neck.DPTPreActResidualLayer": "perpixel.models.dpt.quick.QuickResidual",
     "perpixel.models.dpt.heads.DPTDepthEstimationHead": "perpixel.models.dpt.quick.QuickDepthHead",

@@ -9,7 +9,7 @@ from torch.nn import functional
 from models.vitmatte.tiny import tiny_model
 from perpixel.layers import winograd
 from perpixel.models.vitmatte import decode as tiled
-from perpixel.models.vitmatte.decode import decode
+from perpixel.models.vitmatte.decode import decode, features_read
 
 DECODER = tiny_model().decoder
 SIDES = st.integers(1, 9)
@@ -67,6 +67,40 @@ def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, ar
     # A computed pixel shares a tile with a needed one.
     near = functional.max_pool2d(needed.float(), 2 * tile - 1, stride=1, padding=tile - 1) > 0
     assert not alphas[~near].any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=SIDES,
+    columns=SIDES,
+    tile=TILES,
+    area=AREAS,
+    quick=st.booleans(),
+    seed=st.integers(0, 99),
+    share=st.sampled_from([1e-3, 1e-2, 0.3]),
+)
+@torch.no_grad()
+def test_features_that_are_not_read_may_be_anything(rows, columns, tile, area, quick, seed, share):
+    features, pixels = inputs(2, rows, columns)
+    needed = torch.rand(2, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(seed)) < share
+    with pytest.MonkeyPatch.context() as patch:
+        if quick:
+            for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
+                patch.setattr(winograd, name, 0)
+        patch.setattr(tiled, "TILE", tile)
+        read = features_read(needed, 16, area)
+        spoilt = torch.where(read[:, None], features, torch.nan)
+        alphas = decode(DECODER, spoilt, pixels, needed, area)
+    assert read.shape == (2, rows, columns)
+    expected = DECODER(features, pixels)
+    assert (alphas - expected)[needed].abs().sum() < 2e-5 * max(1, int(needed.sum()))
+
+
+def test_one_needed_pixel_reads_few_features():
+    needed = torch.zeros(1, 1, 320, 320, dtype=torch.bool)
+    needed[..., 160, 160] = True
+    read = features_read(needed, 16)[0].nonzero()
+    assert read.min() >= 6 and read.max() <= 13 and 9 <= len(read) <= 64
 
 
 @pytest.mark.skipif(not winograd.has_loops(), reason="the compiled loops cannot be had here")

@@ -8,7 +8,7 @@ depend on is skipped at every level.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
@@ -44,6 +44,31 @@ class _Tile(NamedTuple):
     right: int
 
 
+def features_read(needed: Tensor, patch: int, area: int | None = None) -> Tensor:
+    """Which of the backbone's features `decode` reads for the needed pixels, with the same arguments.
+
+    Args:
+        needed: (b, 1, H, W) bool.
+        patch: side of the square of pixels that a feature stands for, a power of two.
+        area: see `decode`.
+
+    Returns:
+        (b, H / patch, W / patch) bool.
+    """
+    b, _, height, width = needed.shape
+    read = torch.zeros(b, height // patch, width // patch, dtype=torch.bool)
+    for i in range(b):
+        for core, wide in _areas(height, width, patch, area):
+            wanted = needed[i, 0, core.top : core.bottom, core.left : core.right]
+            mask = _placed(wanted, core, wide)
+            if bool(mask.any()):
+                size = wide.bottom - wide.top, wide.right - wide.left
+                sizes = [(size[0] >> level, size[1] >> level) for level in range(patch.bit_length() - 1)]
+                place = read[i, wide.top // patch : wide.bottom // patch, wide.left // patch : wide.right // patch]
+                place |= _read_by(_tiles(mask, sizes)[-1], *sizes[-1])
+    return read
+
+
 def decode(
     decoder: VitMatteDetailCaptureModule,
     features: Tensor,
@@ -67,19 +92,12 @@ def decode(
     b, _, height, width = pixel_values.shape
     features, pixel_values = lowered(features), lowered(pixel_values)
     patch = 2 ** len(decoder.fusion_blocks)
-    margin = MARGIN * patch
     alphas = torch.zeros(b, 1, height, width, dtype=torch.float32, device=pixel_values.device)
     for i in range(b):
-        for core in _grid(height, width, area or AREA):
+        for core, wide in _areas(height, width, patch, area):
             wanted = None if needed is None else needed[i, 0, core.top : core.bottom, core.left : core.right]
             if wanted is not None and not bool(wanted.any()):
                 continue
-            wide = _Tile(
-                max(0, core.top - margin),
-                min(height, core.bottom + margin),
-                max(0, core.left - margin),
-                min(width, core.right + margin),
-            )
             inside = wide == _Tile(0, height, 0, width) and wanted is None
             alphas[i, :, core.top : core.bottom, core.left : core.right] = decode_area(
                 decoder,
@@ -88,6 +106,21 @@ def decode(
                 None if inside else _placed(wanted, core, wide),
             )[:, core.top - wide.top : core.bottom - wide.top, core.left - wide.left : core.right - wide.left]
     return alphas
+
+
+def _areas(height: int, width: int, patch: int, area: int | None) -> Iterator[tuple[_Tile, _Tile]]:
+    """The areas of an image, each alone and with its margin."""
+    margin = MARGIN * patch
+    for core in _grid(height, width, area or AREA):
+        yield (
+            core,
+            _Tile(
+                max(0, core.top - margin),
+                min(height, core.bottom + margin),
+                max(0, core.left - margin),
+                min(width, core.right + margin),
+            ),
+        )
 
 
 def _placed(wanted: Tensor | None, core: _Tile, wide: _Tile) -> Tensor:
@@ -208,7 +241,7 @@ def _reach(x: Tensor, tile: _Tile) -> tuple[int, int, int, int]:
     return *rows, max(0, tile.left // 2 - 1), min(width, (tile.right + 1) // 2 + 1)
 
 
-def _tiles(needed: Tensor | None, sizes: list[tuple[int, ...]]) -> list[list[_Tile]]:
+def _tiles(needed: Tensor | None, sizes: Sequence[tuple[int, ...]]) -> list[list[_Tile]]:
     """The tiles to compute at every level, from full size down; a level's tiles hold all that the finer one reads."""
     levels = []
     for height, width in sizes:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perpixel.backbones.vitdet import Region, VitDetConfig
+from perpixel.backbones.vitdet import Region, VitDetBackbone, VitDetConfig
 from perpixel.errors import ConfigError, InputError
 from perpixel.layers.exporting import is_recorded
 from perpixel.layers.precision import ExactConv2d
@@ -23,7 +23,7 @@ from perpixel.models.backbone import build_backbone
 from perpixel.models.base import Model
 from perpixel.models.outputs import ImageMattingOutput
 from perpixel.models.vitmatte.config import VitMatteConfig
-from perpixel.models.vitmatte.decode import AREA, MARGIN, decode
+from perpixel.models.vitmatte.decode import AREA, MARGIN, decode, features_read
 from perpixel.models.vitmatte.loss import matting_loss
 
 HEAD_CHANNELS = 16
@@ -279,12 +279,15 @@ class VitMatteForImageMatting(Model):
                 f"height and width divisible by {self.stride}; the image processor pads to that with do_pad=True and "
                 f"a size_divisibility that {self.stride} divides"
             )
-        place = {} if region is None else {"region": region}
+        place: dict[str, Any] = {} if region is None else {"region": region}
+        whole = torch.is_grad_enabled() or self.training or is_recorded()
+        if needed is not None and not (whole or hidden or attend) and isinstance(self.backbone, VitDetBackbone):
+            place["wanted"] = features_read(needed, self.stride, area)
         outputs = self.backbone(
             pixel_values, output_hidden_states=hidden, output_attentions=attend, return_dict=True, **place
         )
         features = outputs.feature_maps[-1]  # (b, c, H / 16, W / 16)
-        if torch.is_grad_enabled() or self.training or is_recorded():
+        if whole:
             alphas = self.decoder(features, pixel_values)
         else:
             alphas = decode(self.decoder, features, pixel_values, needed, area)
