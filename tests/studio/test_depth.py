@@ -17,6 +17,7 @@ from perpixel.studio.depth_view import (
     PAGE_SIDE,
     about_depth,
     fewer_points,
+    middle_focus,
     open_depth,
     write_depth,
 )
@@ -63,6 +64,7 @@ def test_the_focus_under_a_click_makes_that_place_sharp():
         sharp = slice(round(x) - columns // 12, round(x) + columns // 12)
         assert error[sharp].mean() < 1 < error.mean()
     assert 0 <= view.near_at(-10, 1e9) <= 1
+    assert middle_focus(view) == 0.33
 
 
 def test_constant_depth_is_not_blurred():

@@ -11,7 +11,15 @@ from perpixel.errors import InputError
 from perpixel.images.read import Photo
 from perpixel.ops.depth import COLOUR_MAPS
 from perpixel.studio.busy import start_and_cancel
-from perpixel.studio.depth_view import DepthView, Wanted, about_depth, fewer_points, open_depth, write_depth
+from perpixel.studio.depth_view import (
+    DepthView,
+    Wanted,
+    about_depth,
+    fewer_points,
+    middle_focus,
+    open_depth,
+    write_depth,
+)
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.missing_model import missing_model
 from perpixel.studio.photo_box import KEPT, photo_box, stem
@@ -22,7 +30,7 @@ from perpixel.studio.work import Stop, in_thread
 
 # The library's own far would stretch what is behind; on the page the scene is better seen in one piece.
 FAR, FOV = 4.0, 60.0
-FOCUS, APERTURE = 0.9, 2.0
+FOCUS, APERTURE = 1.0, 2.0  # before there is a picture
 LABELS: dict[Wanted, str] = {
     "png": "16-bit PNG",
     "npy": "NPY",
@@ -104,13 +112,12 @@ def depth_tab(shelf: Shelf) -> None:
             settings = [map, focus, aperture, fov, far]
             with gr.Row():
                 files = [_file_button(wanted, [view, photo, *settings]) for wanted in LABELS]
-    shown = [view, picture, blurred, cloud, in_points, about, pages, *files]
+    shown = [view, picture, blurred, cloud, in_points, about, pages, focus, *files]
 
     async def estimate(
         found: Photo | None,
         name: str,
         colours: str,
-        sharp: float,
         lens: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (so Gradio finds it)
     ) -> Any:
@@ -118,6 +125,7 @@ def depth_tab(shelf: Shelf) -> None:
             now = _estimated(shelf, found, name, progress, stop)
             progress(0.9, desc="Drawing")
             first = gr.Tabs(selected="picture")
+            sharp = middle_focus(now)
             pictures = now.colours(colours), now.blurred(sharp, lens)
             # The points are made when they are looked at: the page shows none in a tab that was never open.
             return [
@@ -127,6 +135,7 @@ def depth_tab(shelf: Shelf) -> None:
                 None,
                 about_depth(now),
                 first,
+                sharp,
                 *[gr.Button(interactive=True)] * len(files),
             ]
 
@@ -143,7 +152,7 @@ def depth_tab(shelf: Shelf) -> None:
 
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
-    start_and_cancel(run, cancel, estimate, [photo, model, map, focus, aperture], shown, show_progress_on=picture)
+    start_and_cancel(run, cancel, estimate, [photo, model, map, aperture], shown, show_progress_on=picture)
     map.change(_coloured, [view, map], picture, **quiet)
     for slider in (focus, aperture):
         slider.change(_blurred, [view, focus, aperture], blurred, trigger_mode="always_last", **quiet)
@@ -194,14 +203,24 @@ def _emptied(files: int) -> list[Any]:
         None,
         "",
         gr.Tabs(selected="picture"),
+        gr.skip(),
         *[gr.Button(interactive=False)] * files,
     ]
 
 
 def _file_button(wanted: Wanted, inputs: list[Any]) -> gr.Button:
     def write(
-        folder: Path, now: DepthView, source: Photo, map: str, focus: float, aperture: float, fov: float, far: float
+        folder: Path,
+        now: DepthView | None,
+        source: Photo,
+        map: str,
+        focus: float,
+        aperture: float,
+        fov: float,
+        far: float,
     ) -> Path:
+        if now is None:
+            raise InputError("there is no depth, or it lay here for too long: press Estimate depth")
         return write_depth(now, wanted, folder, stem(source), map=map, focus=focus, aperture=aperture, fov=fov, far=far)
 
     return save_button(LABELS[wanted], write, inputs, elem_id=f"depth-save-{wanted}")

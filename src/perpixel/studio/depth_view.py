@@ -102,6 +102,12 @@ def open_depth(depth: DepthMap) -> DepthView:
     )
 
 
+def middle_focus(view: DepthView) -> float:
+    """The focus, from 0 to 1, on what is in the middle of the picture, where a subject often is."""
+    rows, columns = view.small_near.shape
+    return round(view.near_at(columns / 2, rows / 2), 2)
+
+
 def fewer_points(depth: DepthMap, most: int = MOST_POINTS) -> DepthMap:
     """The depth with at most so many pixels. None is a mean over an edge, which would hang in the air.
 

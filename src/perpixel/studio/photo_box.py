@@ -29,7 +29,7 @@ class _WithoutStub(type(gr.Image)):  # type: ignore[misc]
         return ABCMeta.__new__(mcs, name, bases, members)
 
 
-class PhotoBox(gr.Image, metaclass=_WithoutStub):
+class PhotoBox(gr.Image, metaclass=_WithoutStub):  # type: ignore[misc]
     """A `gr.Image` whose functions get the path of the uploaded file as it came.
 
     Gradio's own opens the file with Pillow first: a damaged one ends there with no word to the user, and one of 16 bits

@@ -101,27 +101,29 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
         with plain_errors():
             return _values(await in_thread(work), strength, named)
 
-    def changed(now: SegmentView, strength: float, named: bool) -> Any:
-        return _values(now, strength, named)
-
     def clicked(now: SegmentView | None, strength: float, named: bool, event: gr.SelectData) -> Any:
-        if now is None:
-            return [gr.skip()] * len(shown)
-        segment = now.at(*event.index)
-        return changed(now.choose(None if segment == now.chosen else segment), strength, named)
-
-    def pressed(now: SegmentView, strength: float, named: bool, event: gr.SelectData) -> Any:
         with plain_errors():
-            deed = {"choose": now.choose, "hide": now.hide, "show": now.show}[event.value]
-            return changed(deed(event.index), strength, named)
+            there = _there(now)
+            segment = there.at(*event.index)
+            return _values(there.choose(None if segment == there.chosen else segment), strength, named)
 
-    def hidden(now: SegmentView, strength: float, named: bool) -> Any:
+    def pressed(now: SegmentView | None, strength: float, named: bool, event: gr.SelectData) -> Any:
         with plain_errors():
-            return changed(_toggled(now), strength, named)
+            there = _there(now)
+            deed = {"choose": there.choose, "hide": there.hide, "show": there.show}[event.value]
+            return _values(deed(event.index), strength, named)
 
-    def sent(now: SegmentView, found: Photo) -> Any:
+    def hidden(now: SegmentView | None, strength: float, named: bool) -> Any:
         with plain_errors():
-            return cutout.take(found, mask=chosen_mask(now) > 0)
+            return _values(_toggled(_there(now)), strength, named)
+
+    def all_shown(now: SegmentView | None, strength: float, named: bool) -> Any:
+        with plain_errors():
+            return _values(_there(now).show_all(), strength, named)
+
+    def sent(now: SegmentView | None, found: Photo) -> Any:
+        with plain_errors():
+            return cutout.take(found, mask=chosen_mask(_there(now)) > 0)
 
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
@@ -130,7 +132,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     picture.select(clicked, [view, *look], shown, **quiet)
     rows.select(pressed, [view, *look], shown, **quiet)
     hide.click(hidden, [view, *look], shown, **quiet)
-    show_all.click(lambda now, *rest: changed(now.show_all(), *rest), [view, *look], shown, **quiet)
+    show_all.click(all_shown, [view, *look], shown, **quiet)
     send.click(sent, [view, photo], cutout.takes, **private)
     for control in (opacity.release, names.change):
         control(_redrawn, [view, *look], picture, **quiet)
@@ -155,6 +157,12 @@ def _found(
     stop.check()
     progress(0.9, desc="Drawing")
     return open_view(found)
+
+
+def _there(view: SegmentView | None) -> SegmentView:
+    if view is None:
+        raise InputError("there are no segments, or they lay here for too long: press Find segments")
+    return view
 
 
 def _values(view: SegmentView, opacity: float, names: bool) -> list[Any]:
@@ -191,7 +199,7 @@ def _redrawn(view: SegmentView | None, opacity: float, names: bool) -> Any:
 def _file_button(
     label: str, wanted: Wanted, view: gr.State, photo: gr.State, opacity: gr.Slider, names: gr.Checkbox
 ) -> gr.Button:
-    def write(folder: Path, now: SegmentView, source: Photo, strength: float, named: bool) -> Path:
-        return write_segments(now, wanted, folder, stem(source), opacity=strength, names=named)
+    def write(folder: Path, now: SegmentView | None, source: Photo, strength: float, named: bool) -> Path:
+        return write_segments(_there(now), wanted, folder, stem(source), opacity=strength, names=named)
 
     return save_button(label, write, [view, photo, opacity, names], elem_id=f"segment-save-{wanted}")

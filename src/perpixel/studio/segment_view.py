@@ -100,23 +100,25 @@ class SegmentView:
 
         Args:
             opacity: of the colours, from 0 to 1.
-            names: whether to write the labels.
+            names: whether to write the labels; while one is chosen, none is written.
 
         Returns:
             (h, w, 3) uint8, of the size of `ground`.
         """
         label_ids = {segment.id: segment.label_id for segment in self.shown}
-        texts = {segment.id: segment.label for segment in self.shown} if names else {}
+        lit_one = self.chosen is not None and self.chosen not in self.hidden
+        # Dimmed names could not be read, and the chosen one's is beside the picture.
+        texts = {segment.id: segment.label for segment in self.shown} if names and not lit_one else {}
         drawn = draw_overlay(self.ground, self.map, label_ids, texts, opacity=opacity)
-        if self.chosen is None or self.chosen in self.hidden:
+        if self.chosen is None or not lit_one:
             return drawn
         inside = _resized_mask(self.found.mask(self.chosen), self.map.shape)
-        drawn = cv2.convertScaleAbs(drawn, alpha=DIMMED).reshape(drawn.shape).astype(np.uint8)
+        dimmed: Picture = np.rint(drawn * np.float32(DIMMED)).astype(np.uint8)
         own = {self.chosen: label_ids[self.chosen]}
         lit = draw_overlay(self.ground, np.where(inside, np.int32(self.chosen), np.int32(0)), own, opacity=opacity / 3)
-        np.copyto(drawn, lit, where=inside[..., None])
-        _outline(drawn, inside, label_colour(own[self.chosen]))
-        return drawn
+        np.copyto(dimmed, lit, where=inside[..., None])
+        _outline(dimmed, inside, label_colour(own[self.chosen]))
+        return dimmed
 
     def _known(self, segment: int) -> int:
         self.found.mask(segment)  # refuses an id that is none
