@@ -1,7 +1,9 @@
 """The tab Segment's functions: what is under a click, what hiding shows again, and what the files hold."""
 
 import json
+from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from perpixel.errors import InputError
+from perpixel.images.write import write_image
 from perpixel.ops.rle import encode_rle
 from perpixel.results import Segments
+from perpixel.studio.missing_model import how_to_get_one
+from perpixel.studio.photo_box import opened, stem
 from perpixel.studio.segment_files import write_segments
 from perpixel.studio.segment_table import EMPTY, chosen_line, share, table
 from perpixel.studio.segment_view import LEAST_SIDE, MOST_SIDE, chosen_mask, open_view, without
@@ -174,3 +179,39 @@ def test_the_overlay_file_has_the_photographs_size_and_shows_no_hidden_segment(t
 def test_an_image_without_photograph_is_drawn_on_grey():
     view = open_view(two(photo=False))
     assert (view.ground == 40).all() and json.dumps(table(view))
+
+
+def test_an_uploaded_file_is_read_as_it_came(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 65536, (900, 1500, 3)).astype(np.uint16)
+    photo, shown = opened(str(write_image(tmp_path / "deep.png", pixels)))
+    np.testing.assert_array_equal(photo.pixels, pixels)
+    assert shown.dtype == np.uint8 and shown.shape == (768, 1280, 3) and stem(photo) == "deep"
+    turned = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # stored lying on its side
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    photo, shown = opened(str(tmp_path / "turned.jpg"))
+    assert photo.pixels.shape == shown.shape == (6, 4, 3)
+    assert opened(None) == (None, None)
+
+
+def test_a_damaged_upload_is_refused_in_words(tmp_path):
+    (tmp_path / "half.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    with pytest.raises(gr.Error) as caught:
+        opened(str(tmp_path / "half.png"))
+    assert "half.png" in caught.value.message and "Traceback" not in caught.value.message
+
+
+def test_the_box_for_photographs_leaves_no_file_beside_its_module():
+    from perpixel.studio import photo_box
+
+    assert not Path(photo_box.__file__).with_suffix(".pyi").exists()
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_where_no_model_is_the_page_says_how_to_get_one(task):
+    offline = how_to_get_one(task, typed=True, offline=True)
+    assert f"no model for {task} on this machine" in offline
+    assert "hf download " in offline and "perpixel studio --model " in offline and "type the folder" in offline
+    online = how_to_get_one(task, typed=False, offline=False)
+    assert "downloaded when it is first used" in online and "type the folder" not in online

@@ -46,5 +46,6 @@ def how_to_get_one(task: Task, *, typed: bool, offline: bool) -> str:
         else f"Choose one above, and it is downloaded when it is first used; or fetch it beforehand:\n\n"
         f"```\nhf download {name}\n```\n\nA model of your own: `perpixel studio --model FOLDER`."
     )
-    own = "\n\nOr type the folder of a model, or a Hub id, above." if typed else ""
+    what = "the folder of a model" if offline else "the folder of a model, or a Hub id,"
+    own = f"\n\nOr type {what} above." if typed else ""
     return f"**There is no model for {task} on this machine yet.** {there}{own}"
