@@ -206,6 +206,12 @@ def test_depth_focus_points_and_files(page, folder, tmp_path):
     assert float(page.locator("#depth-focus input[type=number]").input_value()) < 0.3
     page.get_by_role("tab", name="Points").click()
     page.wait_for_function("document.querySelector('#depth-points canvas').dataset.points > 50000")
+    page.locator("#depth-far input[type=range]").focus()
+    before = page.evaluate("document.querySelector('#depth-points canvas').dataset.drawn")
+    page.keyboard.press("End")
+    page.wait_for_function(
+        "before => document.querySelector('#depth-points canvas').dataset.drawn !== before", arg=before
+    )
     page.wait_for_timeout(500)
     lit = Image.open(shot(page, "#depth-points canvas", tmp_path / "points.png")).convert("L")
     assert (np.asarray(lit) > 60).mean() > 0.2

@@ -158,7 +158,7 @@ def depth_tab(shelf: Shelf) -> None:
         slider.change(_blurred, [view, focus, aperture], blurred, trigger_mode="always_last", **quiet)
     blurred.select(_focus_at, view, focus, **quiet)
     for slider in (far, fov):
-        slider.release(spread, [view, fov, far], [cloud, in_points], trigger_mode="always_last", **private)
+        slider.change(spread, [view, fov, far], [cloud, in_points], trigger_mode="always_last", **quiet)
     points.select(looked_at, [view, in_points, fov, far], [cloud, in_points], **private)
     for gone in changes:
         gone(lambda: _emptied(len(files)), None, shown, **quiet)

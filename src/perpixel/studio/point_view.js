@@ -73,6 +73,7 @@ function load() {
     eye = eye || first();
   }
   canvas.dataset.points = count;
+  canvas.dataset.drawn = Number(canvas.dataset.drawn || 0) + 1;
   plan();
 }
 

@@ -134,8 +134,8 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     hide.click(hidden, [view, *look], shown, **quiet)
     show_all.click(all_shown, [view, *look], shown, **quiet)
     send.click(sent, [view, photo], cutout.takes, **private)
-    for control in (opacity.release, names.change):
-        control(_redrawn, [view, *look], picture, **quiet)
+    for control in look:  # on change, not on release: the keyboard releases nothing
+        control.change(_redrawn, [view, *look], picture, trigger_mode="always_last", **quiet)
     for gone in changes:
         gone(_emptied, None, shown, **quiet)
 
