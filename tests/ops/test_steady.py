@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from perpixel.ops.flow import Motion
-from perpixel.ops.steady import agreed_trimap, body_trimap, mixed
+from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, subject_motion
+
+
+def trimap_of(body, move, reach=20.0):
+    return body_trimap(body, np.zeros(body.shape, bool), move, reach)
 
 
 def disc(radius=25, height=100, width=120):
@@ -41,7 +45,7 @@ def test_mixing_quiets_noise_as_the_equation_says():
 
 def test_the_trimap_is_a_band_around_the_outline():
     body = disc()
-    trimap = body_trimap(body, still(body.shape))
+    trimap = trimap_of(body, still(body.shape))
     assert set(np.unique(trimap)) == {0, 128, 255}
     assert (body[trimap == 255] > 0.9).all() and (body[trimap == 0] < 0.1).all()
     ring = trimap[50, 60:]
@@ -50,9 +54,9 @@ def test_the_trimap_is_a_band_around_the_outline():
 
 def test_the_band_neither_dries_out_nor_spreads():
     body = disc()
-    share = [float((body_trimap(body, still(body.shape)) == 128).mean())]
+    share = [float((trimap_of(body, still(body.shape)) == 128).mean())]
     for _ in range(10):
-        trimap = body_trimap(body, still(body.shape))
+        trimap = trimap_of(body, still(body.shape))
         body = np.where(trimap == 128, disc(), trimap / 255).astype(np.float32)  # a model that is right
         share.append(float((trimap == 128).mean()))
     assert share[-1] == share[1]
@@ -62,7 +66,7 @@ def test_specks_beside_the_subject_are_dropped_and_hair_is_kept():
     body = disc()
     body[10:14, 10:30] = 0.8  # a bright edge of the background
     cv2.line(body, (60, 26), (60, 8), 0.6, 1)  # a hair
-    trimap = body_trimap(body, still(body.shape))
+    trimap = trimap_of(body, still(body.shape))
     assert (trimap[10:14, 10:30] == 0).all()
     assert (trimap[8:26, 60] == 128).all()
 
@@ -71,18 +75,56 @@ def test_what_came_into_sight_beside_the_outline_is_unknown():
     body = disc()
     move = still(body.shape)
     move.trust[:, 86:92] = 0
-    trimap = body_trimap(body, move)
+    trimap = trimap_of(body, move)
     assert (trimap[48:52, 86:92] == 128).all()
     move.trust[:, :6] = 0
-    assert (body_trimap(body, move)[48:52, :6] == 0).all()  # far from the subject
+    assert (trimap_of(body, move)[48:52, :6] == 0).all()  # far from the subject
 
 
 @pytest.mark.parametrize("value", [0.0, 0.05])
 def test_without_a_subject_all_is_background(value):
     body = np.full((20, 30), value, np.float32)
-    assert (body_trimap(body, still(body.shape)) == 0).all()
+    assert (trimap_of(body, still(body.shape)) == 0).all()
 
 
 def test_two_trimaps_agree_only_on_what_both_know():
     first, second = np.array([[0, 0, 255, 255, 128]], np.uint8), np.array([[0, 255, 255, 128, 128]], np.uint8)
     assert agreed_trimap(first, second).tolist() == [[0, 128, 255, 128, 128]]
+
+
+def test_nothing_is_unknown_beyond_the_reach_of_the_hair():
+    body = disc()
+    everywhere = np.ones(body.shape, bool)
+    trimap = body_trimap(body, everywhere, still(body.shape), 12.0)
+    y, x = np.mgrid[:100, :120]
+    away = np.hypot(x - 60, y - 50)
+    assert (trimap[away > 25 + 14] == 0).all() and (trimap[away < 25 + 10] == 128).all()
+
+
+def test_the_reach_is_that_of_the_first_trimap():
+    y, x = np.mgrid[:100, :120]
+    away = np.hypot(x - 60, y - 50)
+    trimap = np.where(away > 43, 0, np.where(away < 22, 255, 128)).astype(np.uint8)
+    assert reach_of(trimap, disc()) == pytest.approx(18, abs=1)
+    assert reach_of(trimap, np.zeros_like(disc())) > 0
+
+
+def test_hair_moves_with_the_subject_not_with_the_background():
+    body = disc()
+    back = np.zeros((100, 120, 2), np.float32)
+    y, x = np.mgrid[:100, :120]
+    away = np.hypot(x - 60, y - 50)
+    back[...] = (5, 0)  # the background
+    back[away < 27] = (-3, 1)
+    found = subject_motion(body, Motion(back, np.full((100, 120), 0.5, np.float32), False), 10.0)
+    hair = (away > 29) & (away < 34) & (x > 60)
+    right = np.abs(found.back[hair] - (-3, 1)).max(axis=1) < 0.3
+    assert right.mean() > 0.9 and found.trust[hair].mean() > 0.95
+    far = away > 52
+    assert np.array_equal(found.back[far], back[far]) and (found.trust[far] == 0.5).all()
+
+
+def test_without_a_body_the_motion_stays_as_it_is():
+    move = still((30, 40), 0.5)
+    found = subject_motion(np.zeros((30, 40), np.float32), move, 10.0)
+    assert np.array_equal(found.back, move.back) and np.array_equal(found.trust, move.trust)

@@ -34,7 +34,8 @@ def film(path, places, seed=0):
     alphas = [ball(x) for x in places]
     frames = []
     for number, (x, alpha) in enumerate(zip(places, alphas, strict=True)):
-        front = np.roll(skin, round(x), axis=1)
+        step = np.array([[1, 0, x], [0, 1, 0]], np.float32)
+        front = cv2.warpAffine(skin, step, (WIDTH, HEIGHT), borderMode=cv2.BORDER_WRAP)
         picture = alpha[..., None] * front + (1 - alpha[..., None]) * back[:, number : number + WIDTH]
         frames.append(np.rint(picture).astype(np.uint8))
     lossless(path, frames)

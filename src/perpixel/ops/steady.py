@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.ops.flow import Motion
+from perpixel.ops.flow import Motion, warp
 from perpixel.ops.trimap import BACKGROUND, FOREGROUND, UNKNOWN, trimap_from_alpha
 
-__all__ = ["agreed_trimap", "body_trimap", "mixed"]
+__all__ = ["agreed_trimap", "body_trimap", "mixed", "reach_of", "subject_motion"]
 
 Float = NDArray[np.float32]
 Grey = NDArray[np.uint8]
@@ -27,6 +27,9 @@ FAINT = 0.1
 BAND, LEAST_BAND = 0.02, 4.0
 # Below this, a pixel's way is not known: it becomes unknown where it is this many bands from the subject's outline.
 DOUBT, DOUBT_REACH = 0.3, 2.0
+# Over what distance the body's motion is taken for that of its surroundings, as a share of the hair's reach and in
+# pixels, and the share of body there that it needs.
+SPREAD, LEAST_SPREAD, LEAST_WEIGHT = 1.0, 8.0, 1e-3
 # What does not hang together with a part of the subject through pixels above the first number is no part of it; a part
 # has at least the second number of the largest part's area.
 JOINED, SMALLEST_PART = 0.2, 0.05
@@ -51,7 +54,54 @@ def mixed(now: Float, carried: Float, trust: Float, share: float) -> Float:
     return np.asarray(now + np.float32(share) * trust * (carried - now), np.float32)
 
 
-def body_trimap(body: Float, move: Motion) -> Grey:
+def subject_motion(body: Float, move: Motion, reach: float) -> Motion:
+    """The motion of the subject, also where its hair lies over a background that moves otherwise.
+
+    An optical flow follows one of the two there, and mostly the background. The alpha belongs to the subject: beside
+    its body it moves as the body beside it does.
+
+    Args:
+        body: (h, w) in [0, 1], where the subject was in the frame before.
+        move: from this frame back to it.
+        reach: how far beside the body, in pixels.
+
+    Returns:
+        the same motion but in the subject's surroundings, where it is fully trusted.
+    """
+    moved = warp(body, move.back)
+    sure = np.where(moved > 1 - FAINT, move.trust, 0).astype(np.float32)
+    sigma = max(SPREAD * reach, LEAST_SPREAD)
+    # What is as smooth is found on a coarser grid, in a fraction of the time.
+    step = max(1, int(sigma / 4))
+    height, width = body.shape
+    small = max(1, width // step), max(1, height // step)
+    weighted = np.dstack([sure, move.back * sure[..., None]])  # (h, w, 3)
+    coarse = cv2.resize(weighted, small, interpolation=cv2.INTER_AREA).reshape(small[1], small[0], 3)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), sigma / step, borderType=cv2.BORDER_REPLICATE)
+    spread = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 3)
+    beside = (moved <= 1 - FAINT) & (spread[..., 0] > LEAST_WEIGHT) & _near(moved > 0.5, 2 * reach)
+    own = spread[..., 1:] / np.maximum(spread[..., :1], LEAST_WEIGHT)
+    back = np.where(beside[..., None], own, move.back).astype(np.float32)
+    return Motion(back, np.where(beside, 1, move.trust).astype(np.float32), move.cut)
+
+
+def reach_of(trimap: Grey, alpha: Float) -> float:
+    """How far from the subject's body a first trimap has unknown pixels, in pixels: how long its hair may be.
+
+    Args:
+        trimap: (h, w) of 0, 128 and 255.
+        alpha: (h, w), what was found with it.
+    """
+    body = alpha > 0.5
+    least = max(LEAST_BAND, BAND * math.sqrt(float(np.count_nonzero(body))))
+    outside = (trimap == UNKNOWN) & ~body
+    if not body.any() or not outside.any():
+        return 2 * least
+    away = np.asarray(cv2.distanceTransform((~body).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    return max(float(np.percentile(away[outside], 99)), 2 * least)
+
+
+def body_trimap(body: Float, band: NDArray[np.bool_], move: Motion, reach: float) -> Grey:
     """The trimap of a frame from where the subject is believed to be.
 
     Unknown is what is neither surely subject nor surely background, with a band around it, so that it follows hair and
@@ -59,7 +109,9 @@ def body_trimap(body: Float, move: Motion) -> Grey:
 
     Args:
         body: (h, w) in [0, 1], the subject in the frames before, warped to this one.
+        band: (h, w) bool, what else is unknown.
         move: from this frame back to the one before.
+        reach: farther than this from the body nothing is unknown, in pixels; see `reach_of`.
 
     Returns:
         (h, w) uint8 of 0, 128 and 255; all 0 where there is no subject any more.
@@ -68,12 +120,14 @@ def body_trimap(body: Float, move: Motion) -> Grey:
     sure = _joined(sure)
     if not sure.any():
         return np.full(body.shape, BACKGROUND, np.uint8)
-    band = max(LEAST_BAND, BAND * math.sqrt(float(sure.sum(dtype=np.float64))))
-    trimap = trimap_from_alpha(sure, band=band)
+    width = max(LEAST_BAND, BAND * math.sqrt(float(sure.sum(dtype=np.float64))))
+    trimap = trimap_from_alpha(sure, band=width)
+    trimap[band] = UNKNOWN
     outline = cv2.morphologyEx((sure > 0.5).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     if outline.any():
         away = cv2.distanceTransform(1 - outline, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        trimap[(move.trust < DOUBT) & (np.asarray(away) < DOUBT_REACH * band)] = UNKNOWN
+        trimap[(move.trust < DOUBT) & (np.asarray(away) < DOUBT_REACH * width)] = UNKNOWN
+    trimap[(trimap == UNKNOWN) & ~_near(sure > 0.5, reach)] = BACKGROUND
     return trimap
 
 
@@ -85,6 +139,13 @@ def agreed_trimap(first: Grey, second: Grey) -> Grey:
     """
     known: NDArray[Any] = (first == second) & ((first == BACKGROUND) | (first == FOREGROUND))
     return np.where(known, first, np.uint8(UNKNOWN)).astype(np.uint8)
+
+
+def _near(body: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    if not body.any():
+        return np.ones(body.shape, np.bool_)
+    away = cv2.distanceTransform((~body).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(np.asarray(away) <= reach)
 
 
 def _joined(alpha: Float) -> Float:

@@ -21,7 +21,7 @@ from perpixel.errors import InputError, PerpixelWarning
 from perpixel.images.read import ImageLike, Photo, read_mask, read_trimap
 from perpixel.images.video import Film, FilmFrame
 from perpixel.ops.flow import Motion, warp
-from perpixel.ops.steady import agreed_trimap, body_trimap, mixed
+from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, subject_motion
 from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.tiling import memory_bytes
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap, trimap_from_mask
@@ -44,7 +44,7 @@ Grey = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
 # How much of the alpha comes from the frame before: more flickers less and follows fast changes more slowly.
-SHARE = 0.7
+SHARE = 0.5
 # The same for the body that the next trimap is made from: a model's mistake of a few frames does not move it.
 BODY_SHARE = 0.9
 # What was unknown stays so for a while, since whoever drew a wide band saw hair there: this part of it a frame, until
@@ -182,6 +182,7 @@ class CutoutFilm(FilmResults[Matte]):
         body: Float | None = None
         band: Float | None = None
         lost = False
+        reach = 0.0
         for frame, move in followed(self.film):
             cut = move is None or move.cut
             if cut or alpha is None or body is None or band is None or move is None:
@@ -193,14 +194,16 @@ class CutoutFilm(FilmResults[Matte]):
                         lost = True
                 found = alpha = body = self._alpha(frame.pixels, trimap)
                 band = (trimap == UNKNOWN).astype(np.float32)
+                reach = reach_of(trimap, found)
             else:
-                body = np.clip(warp(body, move.back), 0, 1)
-                band = np.float32(UNKNOWN_KEPT) * warp(band, move.back)
-                trimap = self._next(frame, body, band, move)
+                own = subject_motion(body, move, reach)
+                body = np.clip(warp(body, own.back), 0, 1)
+                band = np.float32(UNKNOWN_KEPT) * warp(band, own.back)
+                trimap = self._next(frame, body, band, move, reach)
                 found = self._alpha(frame.pixels, trimap)
-                before = np.clip(warp(alpha, move.back), 0, 1)
-                alpha = mixed(found, before, move.trust, SHARE) if self._steady else found
-                body = mixed(found, body, move.trust, BODY_SHARE)
+                before = np.clip(warp(alpha, own.back), 0, 1)
+                alpha = mixed(found, before, own.trust, SHARE) if self._steady else found
+                body = mixed(found, body, own.trust, BODY_SHARE)
             soft = (trimap == UNKNOWN) & (found > SOFT[0]) & (found < SOFT[1])
             band = np.where(soft, 1, band).astype(np.float32)
             yield FrameResult(frame, Matte(_settled(alpha), frame.pixels, trimap=trimap), cut)
@@ -247,11 +250,9 @@ class CutoutFilm(FilmResults[Matte]):
             return self._finder.trimap(frame, None)
         return self._first if frame.number == 0 else None
 
-    def _next(self, frame: FilmFrame, body: Float, band: Float, move: Motion) -> Grey:
-        carried = body_trimap(body, move)
+    def _next(self, frame: FilmFrame, body: Float, band: Float, move: Motion, reach: float) -> Grey:
+        carried = body_trimap(body, band > 0.5, move, reach)
         gone = not carried.any()
-        if not gone:
-            carried[band > 0.5] = UNKNOWN
         if self._finder is None or (frame.number % self._every and not gone):
             return carried
         found = self._finder.trimap(frame, None if gone else body)
