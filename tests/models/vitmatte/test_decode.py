@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+import perpixel
 from models.vitmatte.tiny import tiny_model
 from perpixel.layers import winograd
 from perpixel.models.vitmatte import decode as tiled
@@ -85,6 +86,7 @@ def test_features_that_are_not_read_may_be_anything(rows, columns, tile, area, q
     needed = torch.rand(2, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(seed)) < share
     with pytest.MonkeyPatch.context() as patch:
         if quick:
+            patch.setattr(tiled, "LEAST_WORK", 0)
             for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
                 patch.setattr(winograd, name, 0)
         patch.setattr(tiled, "TILE", tile)
@@ -117,6 +119,7 @@ def test_the_faster_convolutions_give_the_same(rows, columns, tile, area, share)
     features, pixels = inputs(1, rows, columns)
     needed = torch.rand(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(rows)) < share
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "LEAST_WORK", 0)
         for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
             patch.setattr(winograd, name, 0)
         patch.setattr(tiled, "TILE", tile)
@@ -144,6 +147,16 @@ def test_one_needed_pixel_costs_a_few_pixels_a_level():
     assert 14 < bottom <= 16
     assert all(sum((t[1] - t[0]) * (t[3] - t[2]) for t in level) <= 64 for level in tiles)
     assert int((alphas != 0).sum()) == 1
+
+
+@torch.no_grad()
+def test_the_embedded_model_loads_no_compiled_loops_for_a_small_photograph(monkeypatch):
+    def loaded():
+        raise AssertionError("compiled loops were asked for")
+
+    model = perpixel.load("vitmatte-nano").optimize()
+    monkeypatch.setattr(winograd, "has_loops", loaded)
+    assert model(torch.zeros(1, 4, 512, 512)).alphas.shape == (1, 1, 512, 512)
 
 
 @torch.no_grad()
