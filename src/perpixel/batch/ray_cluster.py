@@ -121,7 +121,9 @@ def connected(cluster: Cluster) -> Iterator[Any]:
             probe(cluster.address)
             ray.init(address=cluster.address, **options)
             _warn_of_too_few(ray, cluster)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # Ray raises several kinds, and that itself for a machine that is too busy to start it
         ray.shutdown()
         reason = " ".join(str(error).split())
         if cluster.address is None:
