@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-MODULES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "openexr": "OpenEXR"}
+MODULES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "openexr": "OpenEXR", "grpcio": "grpc"}
 EVERYWHERE = {"tensorflow", "jax"}  # arrays of these are made where somebody has them already
 # Folders and files that are of no use without an extra; whatever imports them says how to get it.
 NEEDS_EXTRA = {
