@@ -146,11 +146,11 @@ def test_a_signal_stops_it_with_what_is_done_kept(folder, matting_model, program
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(number)
-    told, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and errors.splitlines()[-1] == "perpixel: stopped"
     assert "the same command goes on from here" in errors
     rows = (folder / "out" / "manifest.jsonl").read_text().splitlines()
-    assert 0 < len(rows) < 120 and len(list((folder / "out").glob("*.png"))) == len(rows) == told.count("\n") + 1
+    assert 0 < len(rows) < 120 and len(list((folder / "out").glob("*.png"))) == len(rows)
     assert not list((folder / "out").glob(".perpixel*"))
     done = subprocess.run(command[:-1], env=program_environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and f"{len(rows)} were done before" in done.stdout

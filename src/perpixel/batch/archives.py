@@ -58,8 +58,9 @@ def tar_records(path: Path, key: str, owns: Callable[[str], bool]) -> Iterator[R
     current: str | None = None
     try:
         with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
+            members: list[tarfile.TarInfo] = vars(archive)["members"]
             while (member := archive.next()) is not None:
-                archive.members.clear()  # else the list grows with the archive
+                members.clear()  # else it grows with the archive
                 if not member.isfile():
                     continue
                 folder, _, file = member.name.removeprefix("./").rpartition("/")
@@ -92,10 +93,10 @@ class _Member(tarfile.TarInfo):
     """A member that tells the end of an archive from a place where it was cut, which tarfile takes for an end too."""
 
     @classmethod
-    def fromtarfile(cls, archive: Any) -> Self:  # type: ignore[override] # its name there hides the module
+    def fromtarfile(cls, archive: Any) -> Self:  # type: ignore[override]  # its name there hides the module
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # public, and unknown to the stubs
+        except tarfile.EOFHeaderError:
             archive.has_ended = True
             raise
 
