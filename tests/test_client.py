@@ -25,7 +25,7 @@ TOKEN = "a-token-of-some-length"
 def address():
     """A server in a thread of this process."""
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as door:
-        patch.setattr("perpixel.serve.models.WARM_UP", 64)
+        patch.setattr("perpixel.serve.service.WARM_UP", 64)
         app = make_app(token=TOKEN)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})

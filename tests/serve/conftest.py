@@ -6,5 +6,5 @@ import pytest
 @pytest.fixture(autouse=True, scope="session")
 def small_warm_up():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("perpixel.serve.models.WARM_UP", 64)
+        patch.setattr("perpixel.serve.service.WARM_UP", 64)
         yield

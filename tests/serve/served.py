@@ -25,7 +25,7 @@ class Loaded(Served):
     def load(self, settings):
         pass
 
-    def warm_up(self):
+    def warm_up(self, side, work):
         pass
 
 

@@ -20,8 +20,8 @@ import perpixel
 
 PROGRAM = """
 import sys
-import perpixel.serve.models as models
-models.WARM_UP = 64
+import perpixel.serve.service as service
+service.WARM_UP = 64
 from perpixel.serve.journal import start_log
 from perpixel.serve.process import run_server
 from perpixel.serve.settings import Settings

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perpixel.errors import InputError
 from perpixel.hub.catalog import find_entry
-from perpixel.images.read import Photo
+from perpixel.serve.effort import Effort
 from perpixel.serve.problems import Refusal
 from perpixel.serve.settings import Settings
 
-Task: TypeAlias = Literal["matting", "segmentation", "depth"]
+if TYPE_CHECKING:
+    from perpixel.serve.work import Route
 
-# Of both sides of the picture that a model is warmed up with: larger than most models' input, so that the libraries'
-# buffers have the size that they will need.
-WARM_UP = 640
+Task: TypeAlias = Literal["matting", "segmentation", "depth"]
 
 
 @dataclass
@@ -31,12 +32,14 @@ class Served:
         source: what loads it.
         task: what it is for.
         loaded: what the task takes as `model`; None before `load`.
+        effort: how long it works on pictures of other sizes, where that can be told.
     """
 
     name: str
     source: str
     task: Task
     loaded: Any = None
+    effort: Effort | None = None
 
     @property
     def licence(self) -> str | None:
@@ -66,23 +69,23 @@ class Served:
         }
         self.loaded = loaders[self.task](self.source, settings.device, settings.dtype, settings.engine)
 
-    def warm_up(self) -> None:
-        """Let it work once on a picture without content."""
-        from perpixel.tasks.cutout import Hint
-        from perpixel.tasks.together import Depth, Matting, Segmentation
+    def warm_up(self, side: int, work: Callable[[Route, Mapping[str, bytes], Mapping[str, Any]], None]) -> None:
+        """Let it work on a picture without content, as it will for requests.
 
-        photo = Photo(np.full((WARM_UP, WARM_UP, 3), 128, np.uint8))
-        photo.pixels[WARM_UP // 4 : WARM_UP // 2, WARM_UP // 4 : WARM_UP // 2] = 20
+        Args:
+            side: of the picture in pixels.
+            work: is given the route, the fields and the options of a request, until it is done.
+        """
+        grey = np.full((side, side), 128, np.uint8)
+        photo = np.repeat(grey[..., None], 3, 2)
+        photo[side // 4 : side // 2, side // 4 : side // 2] = 20
+        fields = {"image": _png(photo)}
         if self.task == "matting":
-            trimap = np.full((WARM_UP, WARM_UP), 128, np.uint8)
-            trimap[0], trimap[-1] = 0, 255
-            matting = Matting(self.loaded)
-            ready = matting.prepare(photo, Hint(trimap=trimap))
-            matting.finish(ready, matting.run([ready])[0]).cutout()
-            return
-        work: Any = Segmentation(self.loaded) if self.task == "segmentation" else Depth(self.loaded)
-        ready = work.prepare(photo)
-        work.finish(ready, work.run([ready])[0])
+            grey[0], grey[-1] = 0, 255
+            fields["trimap"] = _png(grey)
+        # The whole cut-out, whose foreground colours take buffers too.
+        routes: dict[Task, Route] = {"matting": "cutout", "segmentation": "segment", "depth": "depth"}
+        work(routes[self.task], fields, {"model": self.name})
 
 
 class Models:
@@ -108,10 +111,9 @@ class Models:
                 raise InputError(f"two models are called {name!r}: give each once, and rename one of two folders")
 
     def load(self, settings: Settings) -> None:
-        """Load and warm up all of them."""
+        """Load all of them."""
         for model in self.all:
             model.load(settings)
-            model.warm_up()
 
     def default(self, task: Task) -> Served | None:
         """The model that a request gets which names none."""
@@ -134,6 +136,14 @@ class Models:
                 return model
         known = ", ".join(model.name for model in served)
         raise Refusal(422, "input", f"the model {name!r} is not served for {task}: use {known}, or name none")
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 def _name(source: str) -> str:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from perpixel.serve.answers import Answer, Form, answer
+from perpixel.serve.answers import FORMS, WHATS, Answer, Form, answer
+from perpixel.serve.effort import Effort
 from perpixel.serve.journal import LOGGER
 from perpixel.serve.metrics import Metrics
-from perpixel.serve.models import Models
+from perpixel.serve.models import Models, Served
 from perpixel.serve.problems import ClientGone, Refusal
 from perpixel.serve.scheduler import Scheduler
 from perpixel.serve.schemas import Options
 from perpixel.serve.settings import Settings
 from perpixel.serve.upload import Form as Upload
 from perpixel.serve.upload import Held
-from perpixel.serve.work import prepare
+from perpixel.serve.work import Route, prepare, read_options
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 ACCELERATOR_BATCH = 8
+# Of both sides of the picture that models are warmed up with: larger than most models' input, so that the libraries'
+# buffers have the size that they will need.
+WARM_UP = 640
 # A client that is sent away is asked to come back after this many seconds at least and at most.
 SOONEST, LATEST = 1, 60
 
@@ -54,6 +61,7 @@ class Service:
         self.ready = False
         self.failure: Exception | None = None
         self.failed: Callable[[], None] = lambda: None
+        self._ended = False
         self._busy = 0
         self._seconds = 1.0  # of one request, a running mean
         batch = settings.batch or (1 if settings.device in (None, "cpu") else ACCELERATOR_BATCH)
@@ -73,6 +81,7 @@ class Service:
 
     def stop(self) -> None:
         """Finish what was accepted, and end the threads."""
+        self._ended = True
         self._scheduler.stop()
         for pool in (self._decoders, self._encoders):
             pool.shutdown()
@@ -159,13 +168,45 @@ class Service:
     def _load(self) -> None:
         try:
             self.models.load(self.settings)
+            for model in self.models.all:
+                side = min(WARM_UP, math.isqrt(self.settings.max_pixels))
+                model.warm_up(side, partial(self._warm_up, model, side))
         except Exception as error:
+            if self._ended:  # by somebody who did not wait until it was ready
+                return
             self.failure = error
             LOGGER.error("the models cannot be loaded", exc_info=error)
             self.failed()
             return
         self.ready = True
         LOGGER.info("ready", extra={"models": ",".join(model.name for model in self.models.all)})
+
+    def _warm_up(
+        self, model: Served, side: int, route: Route, fields: Mapping[str, bytes], asked: Mapping[str, Any]
+    ) -> None:
+        asyncio.run(self._go_through(model, side, route, fields, asked))
+
+    async def _go_through(
+        self, model: Served, side: int, route: Route, fields: Mapping[str, bytes], asked: Mapping[str, Any]
+    ) -> None:
+        """Go the way of requests, in their threads, each of which holds on to buffers of its own."""
+        options = read_options(route, json.dumps(asked).encode())
+        for form in FORMS:
+            stages = [self._stages(fields, options, form, WHATS[route][0]) for _ in range(self.settings.decodes)]
+            await asyncio.gather(*stages)
+        if model.task == "matting":
+            prepared = prepare(fields, options, self.models, self.settings)
+            seconds = 0.0
+
+            def run(items: Sequence[Any]) -> Sequence[Any]:
+                nonlocal seconds
+                start = time.thread_time()
+                found: Sequence[Any] = prepared.stages.run(items)
+                seconds = time.thread_time() - start
+                return found
+
+            await self._scheduler.submit(prepared.key, run, prepared.ready)
+            model.effort = Effort(side * side, seconds)
 
     def _ran(self, key: object, count: int, seconds: float) -> None:
         task = key[0] if isinstance(key, tuple) else "other"

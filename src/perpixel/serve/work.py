@@ -23,6 +23,8 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 # What `max_memory` is where the server was started without, on a CPU.
 MEMORY = "4GB"
+# The share of a request's time that a model may work on its picture, so that those behind it get their turn.
+EFFORT = 0.5
 # The largest input that a segmentation model is given, in pixels.
 MAX_SEEN = 2048 * 4096
 
@@ -154,6 +156,7 @@ def _matting(
     else:
         hint = Hint(**hints)
     limit = _memory(model, options.max_memory, settings)
+    _check_effort(model, photo, limit, settings)
     if limit is not None and model.loaded.working_memory(photo.height, photo.width) <= limit:
         limit = None  # the numbers are the same, and equal work can be stacked
     stages = Matting(
@@ -204,6 +207,21 @@ def _memory(model: Served, asked: int | str | None, settings: Settings) -> int |
     given = settings.max_memory or (MEMORY if network.device.type == "cpu" else None)
     amounts = [memory_bytes(each) for each in (asked, given) if each is not None]
     return min(amounts, default=None)
+
+
+def _check_effort(model: Served, photo: Photo, limit: int | None, settings: Settings) -> None:
+    """Refuse a picture that all others would wait too long for; a model that works cannot be stopped."""
+    if model.effort is None:
+        return
+    most = EFFORT * settings.timeout
+    seconds = model.effort.expected(model.loaded, photo.height, photo.width, limit)
+    if seconds > most:
+        raise Refusal(
+            413,
+            "too_large",
+            f"the model would work about {seconds:.0f} seconds on the picture of {photo.width}×{photo.height} "
+            f"(width×height), and here it may for {most:g}: send a smaller one",
+        )
 
 
 def _check_seen(segmenter: Any, photo: Photo, size: Any) -> None:

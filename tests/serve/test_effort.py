@@ -1,0 +1,42 @@
+"""What a model cannot do in time is refused before it begins, by what it was seen to take."""
+
+import asyncio
+
+import pytest
+
+from perpixel.serve.effort import Effort
+from perpixel.tasks.matting import load_matting_model
+from serve.served import BOX, form, kind_of, make_app, running, square
+
+
+def test_the_model_is_measured_when_it_is_warmed_up():
+    async def main():
+        app = make_app()
+        async with running(app):
+            matting, *others = app.state.service.models.all
+            assert matting.effort.pixels == 64 * 64 and 0 < matting.effort.seconds < 30
+            assert [model.effort for model in others] == [None, None]
+
+    asyncio.run(main())
+
+
+def test_a_picture_that_takes_too_long_is_refused_and_a_smaller_one_is_not():
+    async def main():
+        app = make_app(timeout=30.0)
+        async with running(app) as client:
+            app.state.service.models.all[0].effort = Effort(64 * 64, 2.0)
+            assert (await client.post("/v1/cutout", **form(square(), {"box": BOX}))).status_code == 200
+            for options in ({"box": BOX}, {"box": BOX, "max_memory": "2GB"}):
+                refused = await client.post("/v1/cutout", **form(square(256, 256), options))
+                assert (refused.status_code, kind_of(refused)) == (413, "too_large")
+                assert "128 seconds" in refused.json()["error"]["message"]
+
+    asyncio.run(main())
+
+
+def test_more_pixels_take_longer_and_tiles_of_them_less_than_the_whole():
+    network, effort = load_matting_model(), Effort(640 * 640, 1.0)
+    found = [effort.expected(network, side, side, None) for side in (640, 1280, 2560)]
+    assert found == pytest.approx([1, 8, 64])
+    limit = network.working_memory(1000, 1000, 256)
+    assert 16 < effort.expected(network, 2560, 2560, limit) < 64
