@@ -58,13 +58,15 @@ def proof(folder: Path, images: int) -> int:
     from perpixel import Cluster, Job, batch
     from perpixel.batch.ray_cluster import connected
 
-    model = _tiny_model(folder / "model")
-    _photographs(folder, images)
+    model = folder / "model"
+    if not model.exists():  # else it goes on where it was stopped
+        _photographs(folder, images)
+        _tiny_model(model)
     job = Job("matte", model=str(model))
     options: dict[str, Any] = {"trimaps": folder / "trimaps"}
     start = time.perf_counter()
     alone = batch(job, folder / "photos", folder / "alone", **options)
-    print(f"one process: {alone.done} done, {alone.failed} failed, {time.perf_counter() - start:.0f} s of the wall")
+    print(f"one process: {alone.done} done, {alone.failed} failed, {time.perf_counter() - start:.0f} s")
     killed: list[int] = []
     cluster = Cluster(workers=(2, 2), object_store_memory=200 * 2**20)
     start = time.perf_counter()
@@ -214,11 +216,10 @@ def _photographs(folder: Path, count: int) -> None:
         Image.fromarray(trimap).save(folder / f"trimaps/{number:04}.png")
 
 
-def _tiny_model(path: Path) -> Path:
+def _tiny_model(path: Path) -> None:
     from models.vitmatte.tiny import tiny_model
 
     tiny_model().save_pretrained(path)
-    return path
 
 
 if __name__ == "__main__":

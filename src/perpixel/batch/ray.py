@@ -9,6 +9,7 @@ the end of a chunk, so that nothing is half done and nothing is told twice.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
@@ -91,6 +92,8 @@ def _dataset(ray: Any, job: Job, inputs: Inputs, place: Place, cluster: Cluster,
     """
     from ray.data import ActorPoolStrategy, DataContext
 
+    if not cluster.debug:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # after the import, which sets it
     context = DataContext.get_current().copy()
     # Each row is a chunk, and one worker has one at a time: rows must not be joined into large blocks.
     context.target_max_block_size = 1

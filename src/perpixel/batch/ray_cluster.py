@@ -16,6 +16,8 @@ from perpixel.errors import ConfigError, InputError, MissingDependencyError, Per
 
 # Beyond this a cluster counts as unreachable. Left alone, Ray tries for a minute and may then end the process.
 PROBE_SECONDS = 10.0
+# Ray gives up on its own processes after 30 seconds, which on a busy machine need not mean anything.
+STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -103,20 +105,11 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     if not cluster.debug:
         # What goes wrong comes as an exception; the rest is in Ray's own log files.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
     level = logging.INFO if cluster.debug else logging.ERROR
     options = {"log_to_driver": cluster.debug, "logging_level": level}
     try:
         if cluster.address is None:
-            # One processor more than the workers take: reading what there is to do needs hardly any, but some.
-            ray.init(
-                address="local",
-                num_cpus=math.ceil(cluster.workers[1] * cluster.cpus_per_worker) + 1,
-                include_dashboard=False,
-                object_store_memory=cluster.object_store_memory,
-                _node_ip_address="127.0.0.1",
-                **options,
-            )
+            _start(ray, cluster, options)
         else:
             probe(cluster.address)
             ray.init(address=cluster.address, **options)
@@ -136,6 +129,26 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, cluster: Cluster, options: dict[str, Any]) -> None:
+    """Start a cluster on this machine."""
+    for tried in range(1, STARTS + 1):
+        try:
+            # One processor more than the workers take: reading what there is to do needs hardly any, but some.
+            ray.init(
+                address="local",
+                num_cpus=math.ceil(cluster.workers[1] * cluster.cpus_per_worker) + 1,
+                include_dashboard=False,
+                object_store_memory=cluster.object_store_memory,
+                _node_ip_address="127.0.0.1",
+                **options,
+            )
+            return
+        except Exception:
+            ray.shutdown()
+            if tried == STARTS:
+                raise
 
 
 def import_ray() -> Any:
