@@ -7,7 +7,7 @@ the layers. Parameter names are those of the Hugging Face checkpoints.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -247,7 +247,7 @@ class VitDetEncoder(nn.Module):
             if self.gradient_checkpointing and self.training:
                 tokens, weights = checkpoint(layer, tokens, output_attentions, region, use_reentrant=False)
             elif wanted is not None and i == len(self.layer) and not output_attentions:
-                tokens, weights = layer.at(tokens, wanted, region), None
+                tokens, weights = cast(VitDetLayer, layer).at(tokens, wanted, region), None
             else:
                 tokens, weights = layer(tokens, output_attentions, region)
             if i in keep:

@@ -27,7 +27,7 @@ def attend_in_windows(qkv: Tensor, outside: Tensor, heads: int, size: int, table
         (b, h, w, heads · d).
     """
     b, h, w, _ = qkv.shape
-    parts = qkv.unflatten(-1, (3, heads, -1))
+    parts = qkv.view(b, h, w, 3, heads, -1)
     d = parts.shape[-1]
     beyond = outside.view(3, heads, 1, 1, d)
     # Rows and columns side by side, so that one product gives both.
