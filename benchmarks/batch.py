@@ -60,7 +60,7 @@ def measure(task: str, model: str | None, count: int, side: int, turns: int, thr
     from perpixel.batch.worker import Loaded, Worker
     from perpixel.tasks.depth import run_estimator
     from perpixel.tasks.matting import run_matting
-    from perpixel.tasks.together import Matting
+    from perpixel.tasks.stages import Matting
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as name:

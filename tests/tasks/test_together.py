@@ -21,14 +21,13 @@ from perpixel.tasks.cutout import cutout
 from perpixel.tasks.depth import DepthEstimator, depth
 from perpixel.tasks.matting import matte
 from perpixel.tasks.segmentation import Segmenter, segment
+from perpixel.tasks.stages import Matting, stacked
 from perpixel.tasks.together import (
     Hint,
-    Matting,
     cutout_together,
     depth_together,
     matte_together,
     segment_together,
-    stacked,
 )
 from tasks.painted import painted_segmenter, scene
 

@@ -93,10 +93,10 @@ class _Member(tarfile.TarInfo):
     """A member that tells the end of an archive from a place where it was cut, which tarfile takes for an end too."""
 
     @classmethod
-    def fromtarfile(cls, archive: Any) -> Self:  # type: ignore[override]  # its name there hides the module
+    def fromtarfile(cls, archive: Any) -> Self:
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the stubs lack it
             archive.has_ended = True
             raise
 

@@ -18,7 +18,7 @@ from perpixel.errors import InputError, OutputError, PerpixelError
 from perpixel.images.files import MAX_PIXELS
 from perpixel.images.read import read_photo
 from perpixel.tasks.cutout import Hint
-from perpixel.tasks.together import Depth, Matting, Ready, Segmentation
+from perpixel.tasks.stages import Depth, Matting, Ready, Segmentation
 
 if TYPE_CHECKING:
     from perpixel.results import DepthMap, Matte, Segments

@@ -50,7 +50,7 @@ class Prepared:
     Attributes:
         key: equal where `stages.run` may be given both.
         model: that it goes through.
-        stages: of `perpixel.tasks.together`.
+        stages: of `perpixel.tasks.stages`.
         ready: what `stages.run` takes.
     """
 
@@ -135,7 +135,7 @@ def _matting(
     photo: Photo, fields: Mapping[str, bytes], options: MatteOptions, models: Models, settings: Settings
 ) -> Prepared:
     from perpixel.tasks.cutout import Hint
-    from perpixel.tasks.together import Matting
+    from perpixel.tasks.stages import Matting
 
     model = models.find("matting", options.model)
     if options.refine is not None and photo.width * photo.height > MAX_REFINE_PIXELS:
@@ -170,7 +170,7 @@ def _matting(
 
 
 def _segmentation(photo: Photo, options: SegmentOptions, models: Models) -> Prepared:
-    from perpixel.tasks.together import Segmentation
+    from perpixel.tasks.stages import Segmentation
 
     model = models.find("segmentation", options.model)
     size: Any = options.size.model_dump(exclude_none=True) if isinstance(options.size, Size) else options.size
@@ -186,7 +186,7 @@ def _depth(photo: Photo, options: DepthOptions, models: Models, settings: Settin
 
     from perpixel.tasks.depth import input_size
     from perpixel.tasks.depth_memory import result_memory, working_memory
-    from perpixel.tasks.together import Depth
+    from perpixel.tasks.stages import Depth
 
     model = models.find("depth", options.model)
     estimator = model.loaded if options.kind is None else replace(model.loaded, kind=options.kind)
