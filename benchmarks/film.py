@@ -143,7 +143,7 @@ def mattes(folder: Path, count: int, sheet: Path | None) -> None:
         }
         for name, steady in (
             ("frame by frame, the carried trimap", False),
-            ("the carried trimap, mixed along the flow", True),
+            ("the carried trimap, filtered along the flow", True),
         ):
             film = px.cutout_film(path, trimap_first=trimaps[0], model=model, steady=steady)
             ways[name] = [each.result.alpha for each in film]
@@ -170,7 +170,7 @@ def contact_sheet(path: Path, rows: list, count: int) -> None:
     from perpixel.ops.flow import warp
 
     frames, ways = rows[0]
-    free, held = ways["frame by frame, the true trimap"], ways["the carried trimap, mixed along the flow"]
+    free, held = ways["frame by frame, the true trimap"], ways["the carried trimap, filtered along the flow"]
     lines = []
     for t in (count // 4, count // 2, count - 1):
         back = true_motion(t)

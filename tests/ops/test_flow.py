@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perpixel.ops.flow import consistent, flow, motion, warp, warp_nearest
+from perpixel.ops.flow import consistent, flow, motions, warp, warp_nearest
 
 
 def scene(seed, height=120, width=160):
@@ -17,11 +17,13 @@ def scene(seed, height=120, width=160):
 def test_a_shift_is_found_and_trusted():
     wide = scene(0, 130, 180)
     before, after = wide[5:125, 10:170], wide[2:122, 14:174]
-    found = motion(before, after)
-    assert np.abs(found.back[10:-10, 10:-10] - (4, -3)).max() < 0.3
-    assert found.trust[10:-10, 10:-10].min() > 0.9
-    assert not found.cut
-    assert np.abs(warp(before, found.back)[10:-10, 10:-10].astype(int) - after[10:-10, 10:-10]).mean() < 2
+    found = motions(before, after)
+    assert np.abs(found.back.shift[10:-10, 10:-10] - (4, -3)).max() < 0.3
+    assert found.back.trust[10:-10, 10:-10].min() > 0.9
+    assert np.abs(found.ahead.shift[10:-10, 10:-10] - (-4, 3)).max() < 0.3
+    assert found.ahead.trust[10:-10, 10:-10].min() > 0.9
+    assert not (found.cut or found.back.cut or found.ahead.cut)
+    assert np.abs(warp(before, found.back.shift)[10:-10, 10:-10].astype(int) - after[10:-10, 10:-10]).mean() < 2
 
 
 def test_the_flow_agrees_with_another_algorithm():
@@ -37,30 +39,31 @@ def test_what_comes_out_from_behind_is_not_trusted():
     before, after = ground.copy(), ground.copy()
     before[30:90, 50:100] = thing
     after[30:90, 55:105] = thing
-    found = motion(before, after)
-    assert found.trust[40:80, 51:54].mean() < 0.4  # ground that the thing hid
-    assert found.trust[40:80, 65:100].mean() > 0.9  # the thing itself
-    assert np.abs(found.back[40:80, 65:100] - (-5, 0)).mean() < 0.5
+    found = motions(before, after)
+    assert found.back.trust[40:80, 51:54].mean() < 0.4  # ground that the thing hid
+    assert found.back.trust[40:80, 65:100].mean() > 0.9  # the thing itself
+    assert np.abs(found.back.shift[40:80, 65:100] - (-5, 0)).mean() < 0.5
+    assert found.ahead.trust[40:80, 101:104].mean() < 0.4  # ground that it is about to hide
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_another_scene_is_a_cut(seed):
-    assert motion(scene(seed), scene(seed + 10)).cut
+    assert motions(scene(seed), scene(seed + 10)).cut
 
 
 def test_a_flash_is_not_followed_but_noise_is_no_cut():
     still = scene(4)
     noise = np.random.default_rng(0).normal(0, 4, still.shape)
-    assert not motion(still, np.clip(still + noise, 0, 255).astype(np.uint8)).cut
+    assert not motions(still, np.clip(still + noise, 0, 255).astype(np.uint8)).cut
     bright = np.clip(still.astype(int) + 90, 0, 255).astype(np.uint8)
-    assert motion(still, bright).trust.mean() < 0.2
+    assert motions(still, bright).back.trust.mean() < 0.2
 
 
 def test_sixteen_bits_and_large_frames_move_the_same():
     wide = scene(5, 130, 180)
     before, after = (np.ascontiguousarray(each) for each in (wide[:120, :160], wide[:120, 4:164]))
-    eight = motion(before, after).back
-    sixteen = motion(before.astype(np.uint16) * 257, after.astype(np.uint16) * 257).back
+    eight = motions(before, after).back.shift
+    sixteen = motions(before.astype(np.uint16) * 257, after.astype(np.uint16) * 257).back.shift
     assert np.array_equal(eight, sixteen)
     large = [cv2.resize(each, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC) for each in (before, after)]
     found = flow(large[1], large[0])
@@ -72,11 +75,11 @@ def test_sixteen_bits_and_large_frames_move_the_same():
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_any_size_works(height, width):
     picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
-    found = motion(picture, picture)
-    assert found.back.shape == (height, width, 2)
-    assert found.trust.shape == (height, width)
+    found = motions(picture, picture)
+    assert found.back.shift.shape == (height, width, 2)
+    assert found.back.trust.shape == (height, width)
     assert not found.cut
-    assert np.abs(found.back).max() < 0.1
+    assert np.abs(found.back.shift).max() < 0.1
 
 
 def test_warping_by_whole_pixels_is_exact():

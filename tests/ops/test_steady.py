@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from perpixel.ops.flow import Motion
-from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, subject_motion
+from perpixel.ops.flow import Motion, Motions
+from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, steadied, subject_motion
 
 
 def trimap_of(body, move, reach=20.0):
@@ -41,6 +41,72 @@ def test_mixing_quiets_noise_as_the_equation_says():
         steps += [after - value] if number > 20 else []
         value = after
     assert np.std(steps) == pytest.approx(np.sqrt(2 * (1 - share) ** 2 / (1 + share)), rel=0.03)
+
+
+def shifted(shape, x, y=0.0, trust=1.0):
+    """Motions of a picture that goes x to the right and y down from a frame to the next."""
+    back, ahead = (np.full((*shape, 2), way, np.float32) for way in ((-x, -y), (x, y)))
+    sure = np.full(shape, trust, np.float32)
+    return Motions(Motion(back, sure, cut=False), Motion(ahead, sure, cut=False))
+
+
+def instants(alphas, moves):
+    return [(np.float32(alpha), None if not number else moves) for number, alpha in enumerate(alphas)]
+
+
+def test_a_still_film_is_the_median_and_then_the_mean_in_time():
+    noise = np.random.default_rng(0).random((60, 20, 20)).astype(np.float32)
+    found = np.stack(list(steadied(instants(noise, shifted((20, 20), 0)))))
+    medians = np.concatenate([noise[:1], np.median([noise[:-2], noise[1:-1], noise[2:]], axis=0), noise[-1:]])
+    means = (medians[:-2] + 2 * medians[1:-1] + medians[2:]) / 4
+    assert found[1:-1] == pytest.approx(means, abs=1e-6)
+    assert found[0] == pytest.approx((2 * medians[0] + medians[1]) / 3, abs=1e-6)
+    assert found[-1] == pytest.approx((2 * medians[-1] + medians[-2]) / 3, abs=1e-6)
+    # For white noise the mean alone leaves 1 / √8 of the change from frame to frame: a deviation of 1 / 2 of √2.
+    assert np.diff(found[1:-1], axis=0).std() < np.diff(noise, axis=0).std() / np.sqrt(8)
+
+
+def test_nothing_crosses_a_cut_either_way():
+    moves = shifted((4, 5), 0)
+    alphas = [np.full((4, 5), value, np.float32) for value in (0, 0, 0, 1, 1, 1)]
+    stream = [(alpha, None if number in (0, 3) else moves) for number, alpha in enumerate(alphas)]
+    assert all(np.array_equal(*pair) for pair in zip(steadied(stream), alphas, strict=True))
+
+
+def test_nothing_is_taken_where_nothing_is_trusted():
+    alphas = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    sure = shifted((6, 7), 0)
+    sure.back.trust[:3], sure.ahead.trust[:3] = 0, 0
+    found = np.stack(list(steadied(instants(alphas, sure))))
+    assert np.array_equal(found[:, :3], alphas[:, :3])
+    assert not np.isclose(found[:, 3:], alphas[:, 3:]).all(axis=(1, 2)).any()
+
+
+def test_a_moving_edge_keeps_its_place_and_its_sharpness():
+    x = np.arange(80)[None].repeat(9, axis=0)
+    alphas = [np.clip((30.5 + 2 * t - x) / 3, 0, 1).astype(np.float32) for t in range(7)]
+    for found, alpha in zip(steadied(instants(alphas, shifted((9, 80), 2))), alphas, strict=True):
+        assert found == pytest.approx(alpha, abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_frames_are_steadied_too(count):
+    alphas = [np.full((3, 4), 0.5, np.float32)] * count
+    found = list(steadied(instants(alphas, shifted((3, 4), 0))))
+    assert len(found) == count and all(np.array_equal(each, alphas[0]) for each in found)
+
+
+def test_only_two_frames_are_read_ahead():
+    read = 0
+
+    def frames():
+        nonlocal read
+        for instant in instants([np.zeros((3, 4))] * 20, shifted((3, 4), 0)):
+            read += 1
+            yield instant
+
+    for done, _ in enumerate(steadied(frames()), 1):
+        assert read <= done + 2
 
 
 def test_the_trimap_is_a_band_around_the_outline():
@@ -118,13 +184,13 @@ def test_hair_moves_with_the_subject_not_with_the_background():
     back[away < 27] = (-3, 1)
     found = subject_motion(body, Motion(back, np.full((100, 120), 0.5, np.float32), False), 10.0)
     hair = (away > 29) & (away < 34) & (x > 60)
-    right = np.abs(found.back[hair] - (-3, 1)).max(axis=1) < 0.3
+    right = np.abs(found.shift[hair] - (-3, 1)).max(axis=1) < 0.3
     assert right.mean() > 0.9 and found.trust[hair].mean() > 0.95
     far = away > 52
-    assert np.array_equal(found.back[far], back[far]) and (found.trust[far] == 0.5).all()
+    assert np.array_equal(found.shift[far], back[far]) and (found.trust[far] == 0.5).all()
 
 
 def test_without_a_body_the_motion_stays_as_it_is():
     move = still((30, 40), 0.5)
     found = subject_motion(np.zeros((30, 40), np.float32), move, 10.0)
-    assert np.array_equal(found.back, move.back) and np.array_equal(found.trust, move.trust)
+    assert np.array_equal(found.shift, move.shift) and np.array_equal(found.trust, move.trust)

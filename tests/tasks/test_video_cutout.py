@@ -98,6 +98,18 @@ def test_steady_halves_the_flicker_and_loses_nothing(tmp_path, known):
     assert figures[True][1] < 1.05 * figures[False][1]
 
 
+def test_every_frame_gets_its_own_alpha_steady_or_not(tmp_path, known):
+    alphas = film(tmp_path / "a.mkv", np.linspace(25, 60, 6))
+    trimap = trimap_from_alpha(alphas[0], band=4)
+    for steady in (False, True):
+        known(alphas)
+        found = list(cutout_film(tmp_path / "a.mkv", trimap_first=trimap, steady=steady))
+        assert [each.frame.number for each in found] == list(range(6))
+        for each, true in zip(found, alphas, strict=True):
+            assert min(range(6), key=lambda t: np.abs(each.result.alpha - alphas[t]).sum()) == each.frame.number
+            assert steady or np.abs(each.result.alpha - true).max() < 0.1
+
+
 def test_the_hints_for_the_first_frame(tmp_path, known):
     alphas = film(tmp_path / "a.mkv", [40, 41, 42])
     mask = alphas[0] > 0.5
@@ -124,6 +136,7 @@ def test_a_cut_is_not_bridged_and_is_said(tmp_path, known):
         found = list(cutout_film(tmp_path / "c.mkv", trimap_first=trimap_from_alpha(alphas[0], band=4)))
     assert [each.cut for each in found] == [True, False, False, True, False]
     assert all(not each.result.alpha.any() for each in found[3:])
+    assert np.abs(found[2].result.alpha - alphas[2]).mean() < 0.01
 
 
 def test_a_subject_that_leaves_the_picture_is_gone(tmp_path, known):

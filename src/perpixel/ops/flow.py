@@ -9,7 +9,7 @@ and where the two photographs agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from perpixel.images.depth import to_uint8
 
-__all__ = ["Motion", "consistent", "flow", "motion", "warp", "warp_nearest"]
+__all__ = ["Motion", "Motions", "consistent", "flow", "motions", "warp", "warp_nearest"]
 
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -36,47 +36,60 @@ WINDOW = 5
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """From a frame back to the one before it.
+    """From a frame to the one before it or after it.
 
     Attributes:
-        back: (h, w, 2) float32: where each pixel of the frame was, as x and y in pixels to add to its own place.
-        trust: (h, w) float32 in [0, 1]: how far what was there may be taken for what is here.
+        shift: (h, w, 2) float32: where each pixel of the frame is in the other one, as x and y in pixels to add to its
+            own place.
+        trust: (h, w) float32 in [0, 1]: how far what is there may be taken for what is here.
         cut: whether the two frames show different scenes, so that nothing may be carried over.
     """
 
-    back: Float
+    shift: Float
     trust: Float
     cut: bool
 
 
-def motion(before: NDArray[Any], after: NDArray[Any]) -> Motion:
-    """Find how the pixels of a frame moved since the frame before.
+class Motions(NamedTuple):
+    """Between a frame and the next, both ways.
+
+    Attributes:
+        back: from the later frame to the earlier.
+        ahead: from the earlier frame to the later.
+    """
+
+    back: Motion
+    ahead: Motion
+
+    @property
+    def cut(self) -> bool:
+        """Whether there is a cut between the two."""
+        return self.back.cut
+
+
+def motions(before: NDArray[Any], after: NDArray[Any]) -> Motions:
+    """Find how the pixels of two frames that follow each other moved.
 
     Args:
         before: (h, w, 3) RGB, uint8 or uint16, the earlier frame.
         after: the same, the later frame.
 
     Returns:
-        The motion; see `Motion`.
+        The motion back and ahead; see `Motion`. A cut is one both ways.
 
     Example:
         >>> scene = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
         >>> scene = cv2.GaussianBlur(scene, (0, 0), 3)
-        >>> found = motion(scene[:, :80], scene[:, 2:82])
-        >>> np.median(found.back, axis=(0, 1)).round().tolist(), found.cut
+        >>> found = motions(scene[:, :80], scene[:, 2:82])
+        >>> np.median(found.back.shift, axis=(0, 1)).round().tolist(), found.cut
         ([2.0, 0.0], False)
     """
     first, second = to_uint8(before), to_uint8(after)
     back = flow(second, first)
     there = flow(first, second)
-    same = consistent(back, there)
-    seen = warp(first, back)
-    difference = np.abs(seen.astype(np.float32) - second).mean(axis=2) / np.float32(255)
-    difference = cv2.blur(difference, (WINDOW, WINDOW), borderType=cv2.BORDER_REPLICATE)
-    agreement = 1 / (1 + (difference / np.float32(COLOUR_TOLERANCE)) ** 4)
-    trust = np.where(same, agreement, 0).astype(np.float32)
-    cut = float(trust.mean()) < CUT_SURE and float(difference.mean()) > CUT_COLOUR
-    return Motion(back, trust, cut)
+    trust, difference = _trusted(second, first, back, there)
+    cut = float(trust.mean()) < CUT_SURE and difference > CUT_COLOUR
+    return Motions(Motion(back, trust, cut), Motion(there, _trusted(first, second, there, back)[0], cut))
 
 
 def flow(start: NDArray[np.uint8], goal: NDArray[np.uint8]) -> Float:
@@ -154,6 +167,15 @@ def warp_nearest(values: NDArray[Any], back: Float) -> NDArray[Any]:
     x, y = _places(back)
     fetched = cv2.remap(values, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(fetched, values.dtype).reshape(values.shape)
+
+
+def _trusted(here: NDArray[np.uint8], other: NDArray[np.uint8], shift: Float, returning: Float) -> tuple[Float, float]:
+    """(h, w) in [0, 1], how far a shift may be trusted, and the mean difference of colours that remains along it."""
+    same = consistent(shift, returning)
+    difference = np.abs(warp(other, shift).astype(np.float32) - here).mean(axis=2) / np.float32(255)
+    difference = cv2.blur(difference, (WINDOW, WINDOW), borderType=cv2.BORDER_REPLICATE)
+    agreement = 1 / (1 + (difference / np.float32(COLOUR_TOLERANCE)) ** 4)
+    return np.where(same, agreement, 0).astype(np.float32), float(difference.mean())
 
 
 def _places(back: Float) -> tuple[Float, Float]:

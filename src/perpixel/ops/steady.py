@@ -1,25 +1,30 @@
 """Carry the results of one frame of a film to the next, and steady what flickers.
 
-All of it follows `perpixel.ops.flow.Motion`: nothing is carried over a cut, nor to pixels that are not trusted, such as
-those that were hidden a frame ago. The numbers were chosen on films with a known alpha, see docs/films.md.
+All of it follows `perpixel.ops.flow.Motions`: nothing is carried over a cut, nor to pixels that are not trusted, such
+as those that were hidden a frame ago. The numbers were chosen on films with a known alpha, see docs/films.md.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.ops.flow import Motion, warp
+from perpixel.ops.flow import Motion, Motions, warp
 from perpixel.ops.trimap import BACKGROUND, FOREGROUND, UNKNOWN, trimap_from_alpha
 
-__all__ = ["agreed_trimap", "body_trimap", "mixed", "reach_of", "subject_motion"]
+__all__ = ["agreed_trimap", "body_trimap", "mixed", "reach_of", "steadied", "subject_motion"]
 
 Float = NDArray[np.float32]
 Grey = NDArray[np.uint8]
+# A frame's alpha and the motions between it and the frame before; none where a scene begins.
+Instant = tuple[Float, Motions | None]
+# What a frame beside another one says of it, and how far that is trusted; none beyond the ends of a scene.
+Beside = tuple[Float, Float] | None
 
 # A share of the body below it is taken for none, and one as near to 1 for all: it is a model's doubt, not a hair.
 FAINT = 0.1
@@ -33,6 +38,8 @@ SPREAD, LEAST_SPREAD, LEAST_WEIGHT = 1.0, 8.0, 1e-3
 # What does not hang together with a part of the subject through pixels above the first number is no part of it; a part
 # has at least the second number of the largest part's area.
 JOINED, SMALLEST_PART = 0.2, 0.05
+# How much a frame beside another one counts in the mean, where that one itself counts 1: a quarter, a half, a quarter.
+BESIDE = 0.5
 
 
 def mixed(now: Float, carried: Float, trust: Float, share: float) -> Float:
@@ -54,6 +61,30 @@ def mixed(now: Float, carried: Float, trust: Float, share: float) -> Float:
     return np.asarray(now + np.float32(share) * trust * (carried - now), np.float32)
 
 
+def steadied(alphas: Iterable[Instant]) -> Iterator[Float]:
+    """Take the flicker out of the alphas of a film, along the motion of its subject.
+
+    First each pixel takes the median of the frame before, its own and the one after, which drops the errors of a
+    single frame and blurs nothing; then their mean, a quarter, a half and a quarter. Both look as far ahead as back, so
+    that nothing lags, and neither looks over the ends of a scene.
+
+    Args:
+        alphas: each frame's (h, w) float32 alpha, with the motions between it and the frame before; without these a
+            scene begins. It is read two frames ahead.
+
+    Yields:
+        (h, w) float32, for every frame; where no motion is trusted, the alpha itself.
+
+    >>> still = Motion(np.zeros((2, 2, 2), np.float32), np.ones((2, 2), np.float32), False)
+    >>> alphas = [np.full((2, 2), value, np.float32) for value in (0.5, 0.5, 1, 0.5, 0.5)]
+    >>> moves = [None, *[Motions(still, still)] * 4]
+    >>> [float(each[0, 0]) for each in steadied(zip(alphas, moves, strict=True))]
+    [0.5, 0.5, 0.5, 0.5, 0.5]
+    """
+    for alpha, _ in _with_neighbours(_with_neighbours(alphas, _median), _mean):
+        yield alpha
+
+
 def subject_motion(body: Float, move: Motion, reach: float) -> Motion:
     """The motion of the subject, also where its hair lies over a background that moves otherwise.
 
@@ -61,28 +92,28 @@ def subject_motion(body: Float, move: Motion, reach: float) -> Motion:
     its body it moves as the body beside it does.
 
     Args:
-        body: (h, w) in [0, 1], where the subject was in the frame before.
-        move: from this frame back to it.
+        body: (h, w) in [0, 1], where the subject is in the other frame.
+        move: from this frame to the other.
         reach: how far beside the body, in pixels.
 
     Returns:
         the same motion but in the subject's surroundings, where it is fully trusted.
     """
-    moved = warp(body, move.back)
+    moved = warp(body, move.shift)
     sure = np.where(moved > 1 - FAINT, move.trust, 0).astype(np.float32)
     sigma = max(SPREAD * reach, LEAST_SPREAD)
     # What is as smooth is found on a coarser grid, in a fraction of the time.
     step = max(1, int(sigma / 4))
     height, width = body.shape
     small = max(1, width // step), max(1, height // step)
-    weighted = np.dstack([sure, move.back * sure[..., None]])  # (h, w, 3)
+    weighted = np.dstack([sure, move.shift * sure[..., None]])  # (h, w, 3)
     coarse = cv2.resize(weighted, small, interpolation=cv2.INTER_AREA).reshape(small[1], small[0], 3)
     coarse = cv2.GaussianBlur(coarse, (0, 0), sigma / step, borderType=cv2.BORDER_REPLICATE)
     spread = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 3)
     beside = (moved <= 1 - FAINT) & (spread[..., 0] > LEAST_WEIGHT) & _near(moved > 0.5, 2 * reach)
     own = spread[..., 1:] / np.maximum(spread[..., :1], LEAST_WEIGHT)
-    back = np.where(beside[..., None], own, move.back).astype(np.float32)
-    return Motion(back, np.where(beside, 1, move.trust).astype(np.float32), move.cut)
+    shift = np.where(beside[..., None], own, move.shift).astype(np.float32)
+    return Motion(shift, np.where(beside, 1, move.trust).astype(np.float32), move.cut)
 
 
 def reach_of(trimap: Grey, alpha: Float) -> float:
@@ -139,6 +170,43 @@ def agreed_trimap(first: Grey, second: Grey) -> Grey:
     """
     known: NDArray[Any] = (first == second) & ((first == BACKGROUND) | (first == FOREGROUND))
     return np.where(known, first, np.uint8(UNKNOWN)).astype(np.uint8)
+
+
+def _with_neighbours(
+    alphas: Iterable[Instant], filtered: Callable[[Float, Beside, Beside], Float]
+) -> Iterator[Instant]:
+    """Every frame filtered with the frame before and the one after, brought to its place; one frame late."""
+    held: Instant | None = None
+    before: Beside = None
+    for alpha, moves in alphas:
+        if held is not None:
+            yield filtered(held[0], before, None if moves is None else _brought(alpha, moves.ahead)), held[1]
+        before = None if held is None or moves is None else _brought(held[0], moves.back)
+        held = alpha, moves
+    if held is not None:
+        yield filtered(held[0], before, None), held[1]
+
+
+def _brought(alpha: Float, move: Motion) -> tuple[Float, Float]:
+    return np.asarray(warp(alpha, move.shift)), move.trust
+
+
+def _median(now: Float, before: Beside, after: Beside) -> Float:
+    """The median of three frames as far as both others are trusted; at the ends of a scene the alpha itself."""
+    if before is None or after is None:
+        return now
+    low, high = np.minimum(before[0], after[0]), np.maximum(before[0], after[0])
+    return mixed(now, np.clip(now, low, high), np.minimum(before[1], after[1]), 1)
+
+
+def _mean(now: Float, before: Beside, after: Beside) -> Float:
+    """The mean of a frame and those beside it, each as far as it is trusted."""
+    total, weight = now, np.ones(now.shape, np.float32)
+    for beside in (before, after):
+        if beside is not None:
+            part = np.float32(BESIDE) * beside[1]
+            total, weight = total + part * beside[0], weight + part
+    return np.asarray(total / weight, np.float32)
 
 
 def _near(body: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:

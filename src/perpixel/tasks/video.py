@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from perpixel.errors import OutputError, PerpixelError, PerpixelWarning
 from perpixel.images.film_write import Content, FilmWriter, check_film_output
 from perpixel.images.video import Film, FilmFrame, ahead, open_film
-from perpixel.ops.flow import Motion, motion
+from perpixel.ops.flow import Motions, motions
 
 __all__ = ["FilmResults", "FrameResult", "as_film", "followed", "write_results"]
 
@@ -63,13 +63,13 @@ def as_film(film: str | os.PathLike[str] | Film) -> Film:
     return film if isinstance(film, Film) else open_film(film)
 
 
-def followed(film: Film) -> Iterator[tuple[FilmFrame, Motion | None]]:
-    """The frames of a film, each with its motion since the one before; None for the first."""
+def followed(film: Film) -> Iterator[tuple[FilmFrame, Motions | None]]:
+    """The frames of a film, each with the motions between it and the one before; None for the first."""
 
-    def pairs() -> Iterator[tuple[FilmFrame, Motion | None]]:
+    def pairs() -> Iterator[tuple[FilmFrame, Motions | None]]:
         before: FilmFrame | None = None
         for frame in ahead(film.frames()):
-            yield frame, None if before is None else motion(before.pixels, frame.pixels)
+            yield frame, None if before is None else motions(before.pixels, frame.pixels)
             before = frame
 
     return ahead(pairs())

@@ -2,7 +2,7 @@
 
 The trimap of each frame comes from the frames before: the subject's body is followed along the optical flow, slowly
 corrected by the alphas that are found, and the unknown band is grown anew around it in every frame. The model finds the
-alpha inside the band, which is then mixed with that of the frame before along the flow, wherever the flow is trusted.
+alpha inside the band, which is then filtered in time along the flow, wherever the flow is trusted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from perpixel.errors import InputError, PerpixelWarning
 from perpixel.images.read import ImageLike, Photo, read_mask, read_trimap
 from perpixel.images.video import Film, FilmFrame
-from perpixel.ops.flow import Motion, warp
-from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, subject_motion
+from perpixel.ops.flow import Motion, Motions, warp
+from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, steadied, subject_motion
 from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.tiling import memory_bytes
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap, trimap_from_mask
@@ -43,9 +44,8 @@ __all__ = ["CutoutFilm", "cutout_film"]
 Grey = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
-# How much of the alpha comes from the frame before: more flickers less and follows fast changes more slowly.
-SHARE = 0.5
-# The same for the body that the next trimap is made from: a model's mistake of a few frames does not move it.
+# How much of the body that the next trimap is made from is carried from the frame before: a model's mistake of a few
+# frames does not move it.
 BODY_SHARE = 0.9
 # What was unknown stays so for a while, since whoever drew a wide band saw hair there: this part of it a frame, until
 # less than half is left, and all of it where the alpha is within these bounds, neither background nor subject.
@@ -96,7 +96,7 @@ def cutout_film(
         dtype: as in `perpixel.matte`.
         engine: as in `perpixel.matte`.
         max_memory: as in `perpixel.matte`.
-        steady: mix the alphas along the flow; False takes each as the model finds it.
+        steady: filter the alphas in time along the flow, two frames late; False takes each as the model finds it.
 
     Returns:
         the film's mattes, made when they are asked for; `.save("out.mov")` writes them.
@@ -178,35 +178,54 @@ class CutoutFilm(FilmResults[Matte]):
         Warns:
             PerpixelWarning: a cut that the hint does not reach over, or a label that was nowhere.
         """
-        alpha: Float | None = None
+        failure: Exception | None = None
+        lost = False
+
+        def found() -> Iterator[_Found]:
+            # An error has to wait until the frames before it, which are still being filtered, are out.
+            nonlocal failure
+            try:
+                yield from self._found()
+            except Exception as error:
+                failure = error
+
+        frames, again = tee(found())
+        alphas = ((each.alpha, each.moves) for each in again)
+        steady = steadied(alphas) if self._steady else (alpha for alpha, _ in alphas)
+        for each, alpha in zip(frames, steady, strict=True):
+            if each.cut and each.frame.number and self._finder is None and not lost:
+                self._warn_of_cut(each.frame)
+                lost = True
+            matte = Matte(_settled(alpha), each.frame.pixels, trimap=each.trimap)
+            yield FrameResult(each.frame, matte, each.cut)
+        if failure is not None:
+            raise failure
+
+    def _found(self) -> Iterator[_Found]:
+        """What the model finds, frame by frame."""
         body: Float | None = None
         band: Float | None = None
-        lost = False
         reach = 0.0
-        for frame, move in followed(self.film):
-            cut = move is None or move.cut
-            if cut or alpha is None or body is None or band is None or move is None:
+        for frame, moves in followed(self.film):
+            own: Motions | None = None
+            if moves is None or moves.cut or body is None or band is None:
                 trimap = self._begin(frame)
                 if trimap is None:
                     trimap = np.zeros(frame.pixels.shape[:2], np.uint8)
-                    if self._finder is None and not lost:
-                        self._warn_of_cut(frame)
-                        lost = True
-                found = alpha = body = self._alpha(frame.pixels, trimap)
+                found = body = self._alpha(frame.pixels, trimap)
                 band = (trimap == UNKNOWN).astype(np.float32)
                 reach = reach_of(trimap, found)
             else:
-                own = subject_motion(body, move, reach)
-                body = np.clip(warp(body, own.back), 0, 1)
-                band = np.float32(UNKNOWN_KEPT) * warp(band, own.back)
-                trimap = self._next(frame, body, band, move, reach)
+                back = subject_motion(body, moves.back, reach)
+                body = warp(body, back.shift)
+                band = np.float32(UNKNOWN_KEPT) * warp(band, back.shift)
+                trimap = self._next(frame, body, band, moves.back, reach)
                 found = self._alpha(frame.pixels, trimap)
-                before = np.clip(warp(alpha, own.back), 0, 1)
-                alpha = mixed(found, before, own.trust, SHARE) if self._steady else found
-                body = mixed(found, body, own.trust, BODY_SHARE)
+                body = mixed(found, body, back.trust, BODY_SHARE)
+                own = Motions(back, subject_motion(body, moves.ahead, reach))
             soft = (trimap == UNKNOWN) & (found > SOFT[0]) & (found < SOFT[1])
             band = np.where(soft, 1, band).astype(np.float32)
-            yield FrameResult(frame, Matte(_settled(alpha), frame.pixels, trimap=trimap), cut)
+            yield _Found(frame, trimap, found, own)
 
     def save(
         self,
@@ -266,6 +285,20 @@ class CutoutFilm(FilmResults[Matte]):
         if unknown.any():
             alpha[unknown] = estimate_alpha(self._network, pixels, trimap, self._limit)[unknown]
         return alpha
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the model found in a frame, and the subject's motions between it and the one before; None after a cut."""
+
+    frame: FilmFrame
+    trimap: Grey
+    alpha: Float
+    moves: Motions | None
+
+    @property
+    def cut(self) -> bool:
+        return self.moves is None
 
 
 @dataclass(frozen=True)

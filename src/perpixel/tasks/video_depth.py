@@ -135,11 +135,12 @@ class DepthFilm(FilmResults[DepthMap]):
         low, high = self.range
         tolerance = max(TOLERANCE * (high - low), 1e-12)
         before: Float | None = None
-        for frame, move in followed(self.film):
+        for frame, moves in followed(self.film):
             values = self._values(frame.pixels)
+            move = None if moves is None else moves.back
             cut = before is None or move is None or move.cut
             if self._steady and not cut and before is not None and move is not None:
-                carried = warp(before, move.back)
+                carried = warp(before, move.shift)
                 trust = np.where(np.isfinite(values) & np.isfinite(carried), move.trust, 0).astype(np.float32)
                 if self.kind == "inverse":
                     values = fitted(values, carried, trust)

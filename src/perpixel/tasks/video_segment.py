@@ -116,7 +116,7 @@ class SegmentFilm(FilmResults[Segments]):
             InputError: after the last good frame of a film that breaks off.
         """
         tracks = Tracks()
-        for frame, move in followed(self.film):
+        for frame, moves in followed(self.film):
             found = segment(
                 Photo(frame.pixels),
                 model=self._segmenter,
@@ -126,8 +126,8 @@ class SegmentFilm(FilmResults[Segments]):
                 size=self._size,
             )
             if self._steady:
-                found = tracks.follow(found, move)
-            yield FrameResult(frame, found, move is None or move.cut)
+                found = tracks.follow(found, None if moves is None else moves.back)
+            yield FrameResult(frame, found, moves is None or moves.cut)
 
     def save(self, path: str | os.PathLike[str], *, sound: bool = True, watch: Watch | None = None) -> Path:
         """Write the film with its segments in colour, each in one colour for as long as it is seen.
@@ -244,7 +244,7 @@ class _Painter:
 
 
 def _moved(track: _Track, move: Motion) -> _Track:
-    return replace(track, mask=warp_nearest(track.mask.view(np.uint8), move.back) > 0)
+    return replace(track, mask=warp_nearest(track.mask.view(np.uint8), move.shift) > 0)
 
 
 def _renamed(found: Segments, names: Mapping[int, int]) -> Segments:
