@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 import perpixel
+from perpixel.serve.door import Door
 from perpixel.serve.guard import Guard, Pages
 from perpixel.serve.metrics import Metrics
 from perpixel.serve.routes import add_routes, route_name
@@ -63,8 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service, app.state.pages = service, Pages()
     add_routes(app, service)
+    studio = settings.studio and has_studio()
+    if studio:
+        app.add_middleware(Door)  # within the guard
     app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name, pages=app.state.pages)
-    if settings.studio and has_studio():
+    if studio:
         _mount_studio(app, settings)
     return app
 

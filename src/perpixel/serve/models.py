@@ -79,13 +79,17 @@ class Served:
         grey = np.full((side, side), 128, np.uint8)
         photo = np.repeat(grey[..., None], 3, 2)
         photo[side // 4 : side // 2, side // 4 : side // 2] = 20
-        fields = {"image": _png(photo)}
-        if self.task == "matting":
-            grey[0], grey[-1] = 0, 255
-            fields["trimap"] = _png(grey)
-        # The whole cut-out, whose foreground colours take buffers too.
-        routes: dict[Task, Route] = {"matting": "cutout", "segmentation": "segment", "depth": "depth"}
-        work(routes[self.task], fields, {"model": self.name})
+        fields: dict[str, bytes] = {"image": _png(photo)}
+        options: dict[str, Any] = {"model": self.name}
+        if self.task != "matting":
+            work("segment" if self.task == "segmentation" else "depth", fields, options)
+            return
+        # The whole cut-out, whose foreground colours take buffers too; first by a box, then with all there can be for
+        # the model to do.
+        box = [side // 5, side // 5, side // 2 + side // 20, side // 2 + side // 20]
+        work("cutout", fields, {**options, "box": box})
+        grey[0], grey[-1] = 0, 255
+        work("cutout", {**fields, "trimap": _png(grey)}, options)
 
 
 class Models:
