@@ -29,7 +29,14 @@ from PIL import Image
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WIDTH, HEIGHT = 320, 240
 BAND = 8
-FILMS = (("fur", "coffee"), ("hair", "astronaut"), ("fur", "chelsea"))
+FILMS = (
+    ("fur", "coffee", 3),
+    ("hair", "astronaut", 3),
+    ("fur", "chelsea", 3),
+    ("hair", "coffee", 11),
+    ("fur", "rocket", 12),
+    ("hair", "chelsea", 13),
+)  # foreground, background, seed
 Frame = tuple[np.ndarray, np.ndarray]  # (h, w, 3) uint8, (h, w) float32
 
 
@@ -127,8 +134,8 @@ def mattes(folder: Path, count: int, sheet: Path | None) -> None:
     print("| film | mattes | SAD | dtSSD (10⁻²) | flicker (10⁻³) | SAD | flicker |")
     print("|---|---|--:|--:|--:|--:|--:|")
     rows = []
-    for family, photograph in FILMS:
-        frames = list(composed(family, photograph, count))
+    for family, photograph, seed in FILMS:
+        frames = list(composed(family, photograph, count, seed))
         truth = [alpha for _, alpha in frames]
         path = folder / f"{family}.mkv"
         write(path, (picture for picture, _ in frames))

@@ -58,12 +58,12 @@ def test_a_still_film_is_the_median_and_then_the_mean_in_time():
     noise = np.random.default_rng(0).random((60, 20, 20)).astype(np.float32)
     found = np.stack(list(steadied(instants(noise, shifted((20, 20), 0)))))
     medians = np.concatenate([noise[:1], np.median([noise[:-2], noise[1:-1], noise[2:]], axis=0), noise[-1:]])
-    means = (medians[:-2] + 2 * medians[1:-1] + medians[2:]) / 4
+    means = (medians[:-2] + medians[1:-1] + medians[2:]) / 3
     assert found[1:-1] == pytest.approx(means, abs=1e-6)
-    assert found[0] == pytest.approx((2 * medians[0] + medians[1]) / 3, abs=1e-6)
-    assert found[-1] == pytest.approx((2 * medians[-1] + medians[-2]) / 3, abs=1e-6)
-    # For white noise the mean alone leaves 1 / √8 of the change from frame to frame: a deviation of 1 / 2 of √2.
-    assert np.diff(found[1:-1], axis=0).std() < np.diff(noise, axis=0).std() / np.sqrt(8)
+    assert found[0] == pytest.approx((medians[0] + medians[1]) / 2, abs=1e-6)
+    assert found[-1] == pytest.approx((medians[-1] + medians[-2]) / 2, abs=1e-6)
+    # The mean alone leaves a third of the change that white noise makes: (x₃ − x₀) / 3 in place of x₂ − x₁.
+    assert np.diff(found[1:-1], axis=0).std() < np.diff(noise, axis=0).std() / 3
 
 
 def test_nothing_crosses_a_cut_either_way():

@@ -38,8 +38,6 @@ SPREAD, LEAST_SPREAD, LEAST_WEIGHT = 1.0, 8.0, 1e-3
 # What does not hang together with a part of the subject through pixels above the first number is no part of it; a part
 # has at least the second number of the largest part's area.
 JOINED, SMALLEST_PART = 0.2, 0.05
-# How much a frame beside another one counts in the mean, where that one itself counts 1: a quarter, a half, a quarter.
-BESIDE = 0.5
 
 
 def mixed(now: Float, carried: Float, trust: Float, share: float) -> Float:
@@ -65,8 +63,8 @@ def steadied(alphas: Iterable[Instant]) -> Iterator[Float]:
     """Take the flicker out of the alphas of a film, along the motion of its subject.
 
     First each pixel takes the median of the frame before, its own and the one after, which drops the errors of a
-    single frame and blurs nothing; then their mean, a quarter, a half and a quarter. Both look as far ahead as back, so
-    that nothing lags, and neither looks over the ends of a scene.
+    single frame and blurs nothing; then their mean. Both look as far ahead as back, so that nothing lags, and neither
+    looks over the ends of a scene.
 
     Args:
         alphas: each frame's (h, w) float32 alpha, with the motions between it and the frame before; without these a
@@ -204,8 +202,7 @@ def _mean(now: Float, before: Beside, after: Beside) -> Float:
     total, weight = now, np.ones(now.shape, np.float32)
     for beside in (before, after):
         if beside is not None:
-            part = np.float32(BESIDE) * beside[1]
-            total, weight = total + part * beside[0], weight + part
+            total, weight = total + beside[1] * beside[0], weight + beside[1]
     return np.asarray(total / weight, np.float32)
 
 
