@@ -84,12 +84,12 @@ class Served:
         if self.task != "matting":
             work("segment" if self.task == "segmentation" else "depth", fields, options)
             return
-        # The whole cut-out, whose foreground colours take buffers too; first by a box, then with all there can be for
-        # the model to do.
-        box = [side // 5, side // 5, side // 2 + side // 20, side // 2 + side // 20]
-        work("cutout", fields, {**options, "box": box})
+        # The whole cut-out, whose foreground colours take buffers too: with all there can be for the model to do, and
+        # with a box, from which a subject has to be found.
         grey[0], grey[-1] = 0, 255
         work("cutout", {**fields, "trimap": _png(grey)}, options)
+        box = [side // 5, side // 5, side // 2 + side // 20, side // 2 + side // 20]
+        work("cutout", fields, {**options, "box": box})
 
 
 class Models:

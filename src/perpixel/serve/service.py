@@ -191,10 +191,9 @@ class Service:
     ) -> None:
         """Go the way of requests, in their threads, each of which holds on to buffers of its own."""
         options = read_options(route, json.dumps(asked).encode())
-        for form in FORMS:
-            stages = [self._stages(fields, options, form, WHATS[route][0]) for _ in range(self.settings.decodes)]
-            await asyncio.gather(*stages)
-        if model.task == "matting":
+        same = (self._stages(fields, options, FORMS[0], WHATS[route][0]) for _ in range(self.settings.decodes))
+        await asyncio.gather(*same)
+        if model.task == "matting" and model.effort is None:
             prepared = prepare(fields, options, self.models, self.settings)
             seconds = 0.0
 

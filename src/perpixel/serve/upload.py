@@ -34,15 +34,18 @@ class LimitedBody:
         self._deadline = asyncio.get_running_loop().time() + settings.upload_timeout
         headers = dict(scope["headers"])
         self.length = headers.get(b"content-length")
-        self.complete = self.length in (None, b"0") and b"transfer-encoding" not in headers
+        self._in_chunks = b"transfer-encoding" in headers
+        self.complete = self.length in (None, b"0") and not self._in_chunks
         self.received = 0
 
     def check(self) -> None:
         """Refuse a body by what its head says, before any of it is read.
 
         Raises:
-            Refusal: 413.
+            Refusal: 413; 400 for a body with two lengths, which a proxy may have read otherwise (RFC 9112, 6.1).
         """
+        if self.length is not None and self._in_chunks:
+            raise Refusal(400, "form", "the request has a Content-Length and a Transfer-Encoding: send one of them")
         if self.length is not None and self.length.isdigit() and int(self.length) > self._most:
             raise self._too_large()
 

@@ -76,7 +76,7 @@ def read_options(route: Route, data: bytes) -> Options:
     """
     kind = OPTIONS[route]
     try:
-        values = json.loads(data or b"{}", parse_constant=_no_constant)
+        values = json.loads(data or b"{}", parse_constant=_no_constant, object_pairs_hook=_once)
         return kind.model_validate(values)
     except ValidationError as error:
         raise Refusal(422, "options", _told(error, kind)) from None
@@ -251,6 +251,13 @@ def _told(error: ValidationError, kind: type[Options]) -> str:
     if not where:
         return f"the options are no object: {first['msg']}"
     return f"the option {where!r} cannot be used: {first['msg']}"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise json.JSONDecodeError("a name is there twice", "", 0)
+    return found
 
 
 def _no_constant(name: str) -> Any:
