@@ -66,7 +66,7 @@ class Door:
 
 async def _whole(receive: Receive) -> bytes:
     """The body; the limits of its size and its time are the guard's."""
-    parts = []
+    parts: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
