@@ -1,5 +1,7 @@
 """A film's subject is followed from its first frame, over motion, into and out of the picture, but not over cuts."""
 
+import weakref
+
 import cv2
 import numpy as np
 import pytest
@@ -108,6 +110,24 @@ def test_every_frame_gets_its_own_alpha_steady_or_not(tmp_path, known):
         for each, true in zip(found, alphas, strict=True):
             assert min(range(6), key=lambda t: np.abs(each.result.alpha - alphas[t]).sum()) == each.frame.number
             assert steady or np.abs(each.result.alpha - true).max() < 0.1
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_only_a_few_frames_are_held(tmp_path, known, monkeypatch, steady):
+    alphas = film(tmp_path / "a.mkv", np.full(24, 40))
+    known(alphas)
+    frames = weakref.WeakSet()
+    followed = video_cutout.followed
+
+    def watched(film):
+        for frame, moves in followed(film):
+            frames.add(frame)
+            yield frame, moves
+
+    monkeypatch.setattr(video_cutout, "followed", watched)
+    trimap = trimap_from_alpha(alphas[0], band=4)
+    for _ in cutout_film(tmp_path / "a.mkv", trimap_first=trimap, steady=steady):
+        assert len(frames) <= 8
 
 
 def test_the_hints_for_the_first_frame(tmp_path, known):

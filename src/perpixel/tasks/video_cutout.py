@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -178,21 +178,22 @@ class CutoutFilm(FilmResults[Matte]):
         Warns:
             PerpixelWarning: a cut that the hint does not reach over, or a label that was nowhere.
         """
+        waiting: deque[_Found] = deque()  # not itertools.tee, which holds some fifty items
         failure: Exception | None = None
         lost = False
 
-        def found() -> Iterator[_Found]:
+        def alphas() -> Iterator[tuple[Float, Motions | None]]:
             # An error has to wait until the frames before it, which are still being filtered, are out.
             nonlocal failure
             try:
-                yield from self._found()
+                for each in self._found():
+                    waiting.append(each)
+                    yield each.alpha, each.moves
             except Exception as error:
                 failure = error
 
-        frames, again = tee(found())
-        alphas = ((each.alpha, each.moves) for each in again)
-        steady = steadied(alphas) if self._steady else (alpha for alpha, _ in alphas)
-        for each, alpha in zip(frames, steady, strict=True):
+        for alpha in steadied(alphas()) if self._steady else (alpha for alpha, _ in alphas()):
+            each = waiting.popleft()
             if each.cut and each.frame.number and self._finder is None and not lost:
                 self._warn_of_cut(each.frame)
                 lost = True
