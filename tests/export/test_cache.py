@@ -1,7 +1,6 @@
 """Converted models are kept: by what they were made of, in the user's folder, written as a whole."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +8,8 @@ import torch
 from models.vitmatte.tiny import tiny_model
 from perpixel.errors import MissingDependencyError, OutputError
 from perpixel.export import cache, write
-from perpixel.export.cache import cache_folder, converted, model_key, place
+from perpixel.export.cache import converted, model_key, place
+from perpixel.folders import cache_folder
 from perpixel.tasks.export import describe
 
 pytest.importorskip("openvino")
@@ -18,20 +18,6 @@ pytest.importorskip("openvino")
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PERPIXEL_CACHE", str(tmp_path / "cache"))
-
-
-def test_the_folder(monkeypatch):
-    monkeypatch.setenv("PERPIXEL_CACHE", "~/mine")
-    assert cache_folder() == Path.home() / "mine"
-    monkeypatch.delenv("PERPIXEL_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    monkeypatch.setenv("LOCALAPPDATA", "/l")
-    found = {}
-    for system in ("linux", "darwin", "win32"):
-        monkeypatch.setattr(sys, "platform", system)
-        found[system] = cache_folder()
-    mac = Path.home() / "Library" / "Caches" / "perpixel"
-    assert found == {"linux": Path("/x/perpixel"), "darwin": mac, "win32": Path("/l/perpixel")}
 
 
 def test_a_key_is_that_of_the_weights_and_of_what_the_file_says(monkeypatch):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,30 +17,13 @@ import torch
 from perpixel.errors import OutputError
 from perpixel.export.about import About
 from perpixel.export.openvino import import_openvino
+from perpixel.folders import cache_folder
 
 if TYPE_CHECKING:
     from perpixel.models.base import Model
 
 # Changed whenever perpixel would write another file of the same model.
 LAYOUT = 1
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `$PERPIXEL_CACHE`, or `perpixel` in the system's folder for such files.
-
-    Returns:
-        the folder, which need not be there.
-    """
-    given = os.environ.get("PERPIXEL_CACHE")
-    if given:
-        return Path(given).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "perpixel"
 
 
 def model_key(model: Model, about: About) -> str:
