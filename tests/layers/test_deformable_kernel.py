@@ -1,7 +1,6 @@
-"""The compiled sampling against the plain one: odd sizes, points far away, half precision, threads, forks, caches."""
+"""The compiled sampling against the plain one: odd sizes, points far away, half precision, threads, forks."""
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import warnings
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.randomise import randomise
-from perpixel.errors import PerpixelWarning
 from perpixel.layers import deformable, deformable_kernel
 from perpixel.layers.deformable import (
     MultiScaleDeformableAttention,
@@ -36,7 +34,7 @@ def example(shapes, queries, *, b=1, heads=2, d=32, points=4, spread=1.0, dtype=
 def plain(*arguments):
     """The same without the compiled loop."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deformable, "_compiled", lambda: None)
+        patch.setattr(deformable, "kernel", lambda: None)
         return multi_scale_deformable_attention(*arguments)
 
 
@@ -107,7 +105,7 @@ def test_half_precision_is_summed_in_float32(dtype):
 
 
 def test_gradients_and_doubles_take_the_plain_path(monkeypatch):
-    monkeypatch.setattr(deformable_kernel, "kernel_table", lambda *_: pytest.fail("the compiled loop has no gradient"))
+    monkeypatch.setattr(deformable, "kernel_table", lambda *_: pytest.fail("the compiled loop has no gradient"))
     value, shapes, locations, weights = example([(3, 5)], 4)
     multi_scale_deformable_attention(value.double(), shapes, locations.double(), weights.double())
     multi_scale_deformable_attention(value, shapes, locations.requires_grad_(), weights).sum().backward()
@@ -135,7 +133,7 @@ def test_the_module_attends_alike_with_any_number_of_threads(threads, monkeypatc
     finally:
         torch.set_num_threads(before)
     assert not isinstance(table, ValueTable)
-    monkeypatch.setattr(deformable, "_compiled", lambda: None)
+    monkeypatch.setattr(deformable, "kernel", lambda: None)
     expected, expected_weights = attention.attend(tokens, references, attention.table(tokens, shapes))
     assert (out - expected).abs().max() <= 1e-5 * max(1, expected.abs().max())
     assert (weights - expected_weights).abs().max() <= 1e-6
@@ -176,59 +174,9 @@ def test_without_numba_the_plain_path_runs(program_environment):
         "value, at = torch.ones(1, 4, 1, 32), torch.full((1, 1, 1, 1, 1, 2), 0.5)\n"
         "out = deformable.multi_scale_deformable_attention(value, [(2, 2)], at, torch.ones(1, 1, 1, 1, 1))\n"
         "print(out.sum().item())\n"
-        "assert deformable._compiled() is None"
+        "assert deformable.kernel() is None"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], env=program_environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "32.0"
-
-
-def test_a_compiler_that_fails_is_told_and_not_asked_again(monkeypatch):
-    def fail(*_, **__):
-        raise ValueError("no such processor")
-
-    deformable_kernel.kernel.cache_clear()
-    monkeypatch.setattr(deformable_kernel.numba, "njit", fail)
-    try:
-        with pytest.warns(PerpixelWarning, match="no such processor"):
-            assert deformable_kernel.kernel() is None
-        assert deformable_kernel.kernel() is None
-    finally:
-        deformable_kernel.kernel.cache_clear()
-
-
-@pytest.mark.slow
-def test_a_cache_that_cannot_be_kept_does_not_matter(monkeypatch):
-    njit, asked = deformable_kernel.numba.njit, []
-
-    def without_folder(*arguments, cache=False, **options):
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function '_loop': no locator available for file")
-        return njit(*arguments, **options)
-
-    deformable_kernel.kernel.cache_clear()
-    monkeypatch.setattr(deformable_kernel.numba, "njit", without_folder)
-    try:
-        assert deformable_kernel.kernel() is not None
-    finally:
-        deformable_kernel.kernel.cache_clear()
-    assert asked == [True, False]
-
-
-@pytest.mark.slow
-def test_the_cache_is_kept_and_read_again(tmp_path, program_environment):
-    environment = {**program_environment, "NUMBA_CACHE_DIR": str(tmp_path)}
-    code = (
-        "import os, torch\nfrom perpixel.layers import deformable_kernel\n"
-        "before = os.times(); loop = deformable_kernel.kernel(); after = os.times()\n"
-        "print(sum(loop.stats.cache_hits.values()), after.user - before.user)"
-    )
-    first, second = (
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(2)
-    )
-    assert first.stdout.split()[0] == "0" and second.stdout.split()[0] == "1"
-    assert float(second.stdout.split()[1]) < float(first.stdout.split()[1])
-    assert any(name.endswith(".nbc") for _, _, files in os.walk(tmp_path) for name in files)

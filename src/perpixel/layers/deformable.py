@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +17,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from perpixel.errors import ConfigError, InputError
+from perpixel.layers.deformable_kernel import KernelTable, kernel, kernel_table
 from perpixel.layers.exporting import is_open
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from perpixel.layers.deformable_kernel import KernelTable
 
 # Queries that are sampled at once: the indices and weights of their corners then stay in the core's cache.
 QUERY_BLOCK = 1024
@@ -37,16 +32,6 @@ def is_exporting() -> bool:
     return tracing or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
 
 
-@cache
-def _compiled() -> ModuleType | None:
-    """The module of the compiled loop, or None where numba is missing or cannot compile it."""
-    try:
-        from perpixel.layers import deformable_kernel
-    except ImportError:
-        return None
-    return deformable_kernel if deformable_kernel.kernel() else None
-
-
 def _kernel_table(value: Tensor, shapes: Shapes) -> KernelTable | None:
     """One image's values, (n, heads, d), for the compiled loop; None where it cannot be used."""
     plain = value.device.type == "cpu" and value.dtype != torch.float64 and type(value) in (Tensor, nn.Parameter)
@@ -56,8 +41,7 @@ def _kernel_table(value: Tensor, shapes: Shapes) -> KernelTable | None:
     # The loop reads 32 numbers at once, as wide as heads are in the paper, and counts with 32 bits.
     if d % 32 or not 0 < (heads * n + 1) * d < 2**31:
         return None
-    compiled = _compiled()
-    return None if compiled is None else cast("KernelTable", compiled.kernel_table(value, shapes))
+    return None if kernel() is None else kernel_table(value, shapes)
 
 
 def query_blocks(count: int) -> Iterator[slice]:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from perpixel.layers.winograd_kernel import loops
 
 # Below these a plain convolution is as fast.
 LEAST_INPUTS, LEAST_OUTPUTS = 48, 32
@@ -85,13 +84,8 @@ class Window(NamedTuple):
     right: int
 
 
-@cache
 def has_loops() -> bool:
-    """Whether the compiled loops can be had; compiles them at the first call."""
-    if find_spec("numba") is None:
-        return False
-    from perpixel.layers.winograd_kernel import loops
-
+    """Whether the compiled loops can be had; compiles or loads them at the first call."""
     return loops() is not None
 
 
@@ -160,8 +154,6 @@ def convolve(
         >>> torch.allclose(y, torch.conv2d(x, weight, padding=1)[0].permute(1, 2, 0), atol=1e-4)
         True
     """
-    from perpixel.layers.winograd_kernel import loops
-
     compiled = loops()
     assert compiled is not None
     window = window or Window(0, out.shape[0], 0, out.shape[1])
@@ -170,24 +162,21 @@ def convolve(
     up, over = next(((part.top % 2, part.left % 2) for part in parts if isinstance(part, Enlarged)), (0, 0))
     rows, columns = -(-(window.bottom - window.top + up) // 4), -(-(window.right - window.left + over) // 4)
     strip = min(rows * columns, FEW_TILES if kernel.weight.numel() <= SMALL_WEIGHT else TILES)
-    arrays = [(part, part.plane.numpy()) for part in parts]
-    target, bias = out.numpy(), kernel.bias.numpy()
-    added = np.empty((0, 0, 0), np.float32) if add is None else add.numpy()
     before, after = out.new_empty(36 * strip * inputs), out.new_empty(36 * strip * outputs)
     threads = torch.get_num_threads()
 
     def gather(begin: int, end: int) -> None:
         place = 0
-        for part, plane in arrays:
-            top, left, where = part.top - up, part.left - over, (columns, first, begin, end, v.numpy(), place)
+        for part in parts:
+            top, left, where = part.top - up, part.left - over, (columns, first, begin, end, v, place)
             if isinstance(part, Enlarged):
-                compiled.enlarge(plane, top, left, part.reach, *where)
+                compiled.enlarge(part.plane, top, left, part.reach, *where)
             else:
-                compiled.gather(plane, top, left, *where, relu_before)
-            place += plane.shape[2]
+                compiled.gather(part.plane, top, left, *where, relu=relu_before)
+            place += part.plane.shape[2]
 
     def scatter(begin: int, end: int) -> None:
-        compiled.scatter(m.numpy(), columns, first, begin, end, bias, added, target, (*window, up, over), relu)
+        compiled.scatter(m, columns, first, begin, end, kernel.bias, add, out, (*window, up, over), relu=relu)
 
     # Threads of Python, because those of numba clash with torch's and with forks.
     with ThreadPoolExecutor(threads) as pool:

@@ -1,266 +1,132 @@
-"""The compiled loops of `perpixel.layers.winograd`: a map's tiles to 36 products and back.
-
-Each one-dimensional step takes 6 values of a tile to 6 or 4 others. The numbers are those of Toom and Cook for the
-points 0, 1, -1, 1/2, -2 and infinity, scaled so that all in the loops are exact in binary. numba compiles the loops
-once per machine and keeps them in its cache. This module imports numba, so it is imported when it is first needed.
-"""
+"""The compiled loops of `perpixel.layers.winograd`, for tensors; `winograd_loops` has what they do."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
 
-import numba
-import numpy as np
-from numba import types
+from torch import Tensor
 
-from perpixel.errors import PerpixelWarning
+from perpixel.layers.compiled import Loop, address, load_loops
 
-
-class Loops(NamedTuple):
-    """The loops, compiled."""
-
-    gather: Callable[..., None]
-    enlarge: Callable[..., None]
-    scatter: Callable[..., None]
+SIGNATURES = {"gather": "fff" + "i" * 13, "enlarge": "ffff" + "i" * 16, "scatter": "fffff" + "i" * 16}
 
 
-def _gather(
-    x: Any, top: int, left: int, columns: int, first: int, begin: int, end: int, v: Any, place: int, relu: bool
-) -> None:
-    """Bring tiles of 6×6 pixels, 4 apart, to the points of the products.
+class Loops:
+    """The loops. All tensors are contiguous float32."""
 
-    Args:
-        x: (h, w, c); outside it everything is 0.
-        top: the row of x where the output's first row is.
-        left: likewise the column.
-        columns: tiles in a row of the output.
-        first: which tile the first of `v` is.
-        begin: where in `v` to begin.
-        end: where in `v` to stop.
-        v: (36, tiles, channels).
-        place: where in the channels of `v` those of x begin.
-        relu: whether x is below its ReLU.
-    """
-    h, w, c = x.shape
-    outside, half = np.zeros(c, np.float32), np.empty((36, c), np.float32)
-    a, b, c5, low = np.float32(0.5), np.float32(1.5), np.float32(2.5), np.float32(0)
-    two = np.float32(2)
-    for t in range(begin, end):
-        row = top + 4 * ((first + t) // columns) - 1
-        column = left + 4 * ((first + t) % columns) - 1
-        for j in range(column, column + 6):
-            inside = (j >= 0) & (j < w)
-            x0 = x[row, j] if inside & (row >= 0) & (row < h) else outside
-            x1 = x[row + 1, j] if inside & (row + 1 >= 0) & (row + 1 < h) else outside
-            x2 = x[row + 2, j] if inside & (row + 2 >= 0) & (row + 2 < h) else outside
-            x3 = x[row + 3, j] if inside & (row + 3 >= 0) & (row + 3 < h) else outside
-            x4 = x[row + 4, j] if inside & (row + 4 >= 0) & (row + 4 < h) else outside
-            x5 = x[row + 5, j] if inside & (row + 5 >= 0) & (row + 5 < h) else outside
-            i = j - column
-            y0, y1, y2, y3, y4, y5 = half[i], half[6 + i], half[12 + i], half[18 + i], half[24 + i], half[30 + i]
-            for k in range(c):
-                d0, d1, d2, d3, d4, d5 = x0[k], x1[k], x2[k], x3[k], x4[k], x5[k]
-                if relu:
-                    d0, d1, d2 = max(d0, low), max(d1, low), max(d2, low)
-                    d3, d4, d5 = max(d3, low), max(d4, low), max(d5, low)
-                p, q = d3 - d1, d4 - d2
-                y0[k] = d0 - d2 + q + b * p
-                y1[k] = d4 - d1 + a * d2 + c5 * d3
-                y2[k] = c5 * d2 - d1 - a * d3 - d4
-                y3[k] = two * p + q
-                y4[k] = two * q - p
-                y5[k] = d5 - d3 - p + b * q
-        for i in range(6):
-            z0, z1, z2 = half[6 * i], half[6 * i + 1], half[6 * i + 2]
-            z3, z4, z5 = half[6 * i + 3], half[6 * i + 4], half[6 * i + 5]
-            v0, v1 = v[6 * i, t, place : place + c], v[6 * i + 1, t, place : place + c]
-            v2, v3 = v[6 * i + 2, t, place : place + c], v[6 * i + 3, t, place : place + c]
-            v4, v5 = v[6 * i + 4, t, place : place + c], v[6 * i + 5, t, place : place + c]
-            for k in range(c):
-                d1, d2, d3, d4 = z1[k], z2[k], z3[k], z4[k]
-                p, q = d3 - d1, d4 - d2
-                v0[k] = z0[k] - d2 + q + b * p
-                v1[k] = d4 - d1 + a * d2 + c5 * d3
-                v2[k] = c5 * d2 - d1 - a * d3 - d4
-                v3[k] = two * p + q
-                v4[k] = two * q - p
-                v5[k] = z5[k] - d3 - p + b * q
+    def __init__(self, compiled: dict[str, Loop]) -> None:
+        self._compiled = compiled
 
+    def gather(
+        self,
+        x: Tensor,
+        top: int,
+        left: int,
+        columns: int,
+        first: int,
+        begin: int,
+        end: int,
+        v: Tensor,
+        place: int,
+        *,
+        relu: bool,
+    ) -> None:
+        """Bring tiles of 6×6 pixels, 4 apart, to the points of the products.
 
-def _enlarge(
-    x: Any, top: int, left: int, reach: Any, columns: int, first: int, begin: int, end: int, v: Any, place: int
-) -> None:
-    """As `_gather` of the bilinear enlargement of x by two, without making it.
+        Args:
+            x: (h, w, c); outside it everything is 0.
+            top: the row of x where the output's first row is.
+            left: likewise the column.
+            columns: tiles in a row of the output.
+            first: which tile the first of `v` is.
+            begin: where in `v` to begin.
+            end: where in `v` to stop.
+            v: (36, tiles, channels).
+            place: where in the channels of `v` those of x begin.
+            relu: whether x is below its ReLU.
+        """
+        (h, w, c), (_, tiles, channels) = x.shape, v.shape
+        scratch = v.new_empty(37 * c)
+        pointers = (address(x), address(v), address(scratch))
+        sizes = (h, w, c, tiles, channels)
+        self._compiled["gather"](*pointers, *sizes, top, left, columns, first, begin, end, place, relu)
 
-    A tile reads 6×6 of its pixels, which come of 4×4 of x.
+    def enlarge(
+        self,
+        x: Tensor,
+        top: int,
+        left: int,
+        reach: tuple[int, int, int, int],
+        columns: int,
+        first: int,
+        begin: int,
+        end: int,
+        v: Tensor,
+        place: int,
+    ) -> None:
+        """As `gather` of the bilinear enlargement of x by two, without making it.
 
-    Args:
-        x: (h, w, c).
-        top: the row of the enlargement where the output's first row is; even.
-        left: likewise the column.
-        reach: the rows and columns of x that may be read, begin and end of each. What a tile reads beyond is no
-            pixel of the output's window, or lies outside the image, where the enlargement repeats the edge.
-        columns: tiles in a row of the output.
-        first: which tile the first of `v` is.
-        begin: where in `v` to begin.
-        end: where in `v` to stop.
-        v: (36, tiles, channels).
-        place: where in the channels of `v` those of x begin.
-    """
-    h, w, c = x.shape
-    half = np.empty((24, c), np.float32)
-    shares = np.empty((2, 12), np.float32)
-    a, b, c5, two = np.float32(0.5), np.float32(1.5), np.float32(2.5), np.float32(2)
-    for t in range(begin, end):
-        row, column = top + 4 * ((first + t) // columns), left + 4 * ((first + t) % columns)
-        for axis in range(2):
-            start, size = (row, 2 * h) if axis == 0 else (column, 2 * w)
-            for k in range(6):
-                inside = (start + k - 1 >= 0) & (start + k - 1 < size)
-                near, far = (np.float32(0.75), np.float32(0.25)) if inside else (np.float32(0), np.float32(0))
-                shares[axis, 2 * k] = near if k % 2 == 0 else far
-                shares[axis, 2 * k + 1] = far if k % 2 == 0 else near
-        a0, b0, a1, b1, a2, b2 = shares[0, 0], shares[0, 1], shares[0, 2], shares[0, 3], shares[0, 4], shares[0, 5]
-        a3, b3, a4, b4, a5, b5 = shares[0, 6], shares[0, 7], shares[0, 8], shares[0, 9], shares[0, 10], shares[0, 11]
-        upper, lower = reach[0], reach[1] - 1
-        for j in range(4):
-            near_column = min(max(column // 2 - 1 + j, reach[2]), reach[3] - 1)
-            x0 = x[min(max(row // 2 - 1, upper), lower), near_column]
-            x1 = x[min(max(row // 2, upper), lower), near_column]
-            x2 = x[min(max(row // 2 + 1, upper), lower), near_column]
-            x3 = x[min(max(row // 2 + 2, upper), lower), near_column]
-            y0, y1, y2, y3, y4, y5 = half[j], half[4 + j], half[8 + j], half[12 + j], half[16 + j], half[20 + j]
-            for k in range(c):
-                e0, e1, e2, e3 = x0[k], x1[k], x2[k], x3[k]
-                d0, d1, d2 = a0 * e0 + b0 * e1, a1 * e0 + b1 * e1, a2 * e1 + b2 * e2
-                d3, d4, d5 = a3 * e1 + b3 * e2, a4 * e2 + b4 * e3, a5 * e2 + b5 * e3
-                p, q = d3 - d1, d4 - d2
-                y0[k] = d0 - d2 + q + b * p
-                y1[k] = d4 - d1 + a * d2 + c5 * d3
-                y2[k] = c5 * d2 - d1 - a * d3 - d4
-                y3[k] = two * p + q
-                y4[k] = two * q - p
-                y5[k] = d5 - d3 - p + b * q
-        a0, b0, a1, b1, a2, b2 = shares[1, 0], shares[1, 1], shares[1, 2], shares[1, 3], shares[1, 4], shares[1, 5]
-        a3, b3, a4, b4, a5, b5 = shares[1, 6], shares[1, 7], shares[1, 8], shares[1, 9], shares[1, 10], shares[1, 11]
-        for i in range(6):
-            z0, z1, z2, z3 = half[4 * i], half[4 * i + 1], half[4 * i + 2], half[4 * i + 3]
-            v0, v1 = v[6 * i, t, place : place + c], v[6 * i + 1, t, place : place + c]
-            v2, v3 = v[6 * i + 2, t, place : place + c], v[6 * i + 3, t, place : place + c]
-            v4, v5 = v[6 * i + 4, t, place : place + c], v[6 * i + 5, t, place : place + c]
-            for k in range(c):
-                e0, e1, e2, e3 = z0[k], z1[k], z2[k], z3[k]
-                d0, d1, d2 = a0 * e0 + b0 * e1, a1 * e0 + b1 * e1, a2 * e1 + b2 * e2
-                d3, d4, d5 = a3 * e1 + b3 * e2, a4 * e2 + b4 * e3, a5 * e2 + b5 * e3
-                p, q = d3 - d1, d4 - d2
-                v0[k] = d0 - d2 + q + b * p
-                v1[k] = d4 - d1 + a * d2 + c5 * d3
-                v2[k] = c5 * d2 - d1 - a * d3 - d4
-                v3[k] = two * p + q
-                v4[k] = two * q - p
-                v5[k] = d5 - d3 - p + b * q
+        Args:
+            x: (h, w, c).
+            top: the row of the enlargement where the output's first row is; even.
+            left: likewise the column.
+            reach: the rows and columns of x that may be read, begin and end of each. What a tile reads beyond is no
+                pixel of the output's window, or lies outside the image, where the enlargement repeats the edge.
+            columns: tiles in a row of the output.
+            first: which tile the first of `v` is.
+            begin: where in `v` to begin.
+            end: where in `v` to stop.
+            v: (36, tiles, channels).
+            place: where in the channels of `v` those of x begin.
+        """
+        (h, w, c), (_, tiles, channels) = x.shape, v.shape
+        scratch, shares = v.new_empty(24 * c), v.new_empty(24)
+        pointers = (address(x), address(v), address(scratch), address(shares))
+        upper, lower, before, after = reach
+        sizes = (h, w, c, tiles, channels)
+        limits = (upper, lower - 1, before, after - 1)
+        self._compiled["enlarge"](*pointers, *sizes, top, left, *limits, columns, first, begin, end, place)
 
+    def scatter(
+        self,
+        m: Tensor,
+        columns: int,
+        first: int,
+        begin: int,
+        end: int,
+        bias: Tensor,
+        add: Tensor | None,
+        out: Tensor,
+        window: tuple[int, int, int, int, int, int],
+        *,
+        relu: bool,
+    ) -> None:
+        """Bring the products of each tile back to 4×4 pixels.
 
-def _scatter(
-    m: Any,
-    columns: int,
-    first: int,
-    begin: int,
-    end: int,
-    bias: Any,
-    add: Any,
-    out: Any,
-    window: Any,
-    relu: bool,
-) -> None:
-    """Bring the products of each tile back to 4×4 pixels.
-
-    Args:
-        m: (36, tiles, c).
-        columns: tiles in a row of the output.
-        first: which tile the first of `m` is.
-        begin: where in `m` to begin.
-        end: where in `m` to stop.
-        bias: (c,).
-        add: what is added to the result, of the shape of `out`; (0, 0, 0) for nothing.
-        out: (h, w, c).
-        window: top, bottom, left, right, the part of `out` that is written; then how many rows and columns before
-            it the tiles begin.
-        relu: whether a ReLU follows the bias.
-    """
-    c = out.shape[2]
-    top, bottom, left, right, up, over = window[0], window[1], window[2], window[3], window[4], window[5]
-    half, spare = np.empty((24, c), np.float32), np.empty(c, np.float32)
-    a, two, quarter, low = np.float32(0.5), np.float32(2), np.float32(0.25), np.float32(0)
-    eighth, four, eight = np.float32(0.125), np.float32(4), np.float32(8)
-    for t in range(begin, end):
-        row, column = top - up + 4 * ((first + t) // columns), left - over + 4 * ((first + t) % columns)
-        for j in range(6):
-            z0, z1, z2, z3, z4, z5 = m[j, t], m[6 + j, t], m[12 + j, t], m[18 + j, t], m[24 + j, t], m[30 + j, t]
-            y0, y1, y2, y3 = half[j], half[6 + j], half[12 + j], half[18 + j]
-            for k in range(c):
-                s, d, e, f = z1[k] + z2[k], z1[k] - z2[k], z3[k], z4[k]
-                y0[k] = z0[k] + s + e + f
-                y1[k] = d + a * e - two * f
-                y2[k] = s + quarter * e + four * f
-                y3[k] = d + eighth * e - eight * f + z5[k]
-        for i in range(max(0, top - row), min(4, bottom - row)):
-            z0, z1, z2 = half[6 * i], half[6 * i + 1], half[6 * i + 2]
-            z3, z4, z5 = half[6 * i + 3], half[6 * i + 4], half[6 * i + 5]
-            o0 = out[row + i, column] if column >= left else spare
-            o1 = out[row + i, column + 1] if column + 1 < right else spare
-            o2 = out[row + i, column + 2] if column + 2 < right else spare
-            o3 = out[row + i, column + 3] if column + 3 < right else spare
-            for k in range(c):
-                s, d, e, f, g = z1[k] + z2[k], z1[k] - z2[k], z3[k], z4[k], bias[k]
-                r0 = z0[k] + s + e + f + g
-                r1 = d + a * e - two * f + g
-                r2 = s + quarter * e + four * f + g
-                r3 = d + eighth * e - eight * f + z5[k] + g
-                if relu:
-                    r0, r1, r2, r3 = max(r0, low), max(r1, low), max(r2, low), max(r3, low)
-                o0[k], o1[k], o2[k], o3[k] = r0, r1, r2, r3
-            if len(add) > 0:
-                for j in range(max(column, left), min(column + 4, right)):
-                    added, result = add[row + i, j], out[row + i, j]
-                    for k in range(c):
-                        result[k] += added[k]
+        Args:
+            m: (36, tiles, c).
+            columns: tiles in a row of the output.
+            first: which tile the first of `m` is.
+            begin: where in `m` to begin.
+            end: where in `m` to stop.
+            bias: (c,).
+            add: what is added to the result, of the shape of `out` and not itself `out`.
+            out: (h, w, c).
+            window: top, bottom, left, right, the part of `out` that is written; then how many rows and columns
+                before it the tiles begin.
+            relu: whether a ReLU follows the bias.
+        """
+        h, w, c = out.shape
+        assert add is None or add.shape == out.shape
+        scratch = m.new_empty(25 * c)
+        added = 0 if add is None else address(add)
+        pointers = (address(m), address(bias), added, address(out), address(scratch))
+        sizes = (m.shape[1], h, w, c)
+        self._compiled["scatter"](*pointers, *sizes, columns, first, begin, end, *window, relu, add is not None)
 
 
 @cache
 def loops() -> Loops | None:
-    """The compiled loops; None, with a warning, where they cannot be compiled."""
-    if numba.config.DISABLE_JIT:
-        return None
-    i, flag = types.int64, types.boolean
-    plane, stack = types.Array(types.float32, 3, "C"), types.Array(types.float32, 3, "C")
-    row, window = types.Array(types.float32, 1, "C"), types.UniTuple(i, 6)
-    gather = types.void(plane, i, i, i, i, i, i, stack, i, flag)
-    enlarge = types.void(plane, i, i, types.UniTuple(i, 4), i, i, i, i, stack, i)
-    scatter = types.void(stack, i, i, i, i, row, plane, plane, window, flag)
-    # No rounding may be left out for being small, but products and sums may become one instruction.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
-    try:
-        try:
-            return Loops(
-                numba.njit(gather, cache=True, **options)(_gather),
-                numba.njit(enlarge, cache=True, **options)(_enlarge),
-                numba.njit(scatter, cache=True, **options)(_scatter),
-            )
-        except (OSError, RuntimeError):  # no folder can be written, or what is in there cannot be read
-            return Loops(
-                numba.njit(gather, **options)(_gather),
-                numba.njit(enlarge, **options)(_enlarge),
-                numba.njit(scatter, **options)(_scatter),
-            )
-    except Exception as error:  # a compiler can fail in any way; there is another path
-        warnings.warn(
-            f"numba cannot compile the loops of fast convolutions, so they run slower ({error!r}): "
-            "install the newest numba",
-            PerpixelWarning,
-            stacklevel=2,
-        )
-        return None
+    """The compiled loops, made at the first call; None, perhaps with a warning, where they cannot be had."""
+    compiled = load_loops("perpixel.layers.winograd_loops", SIGNATURES)
+    return None if compiled is None else Loops(compiled)
