@@ -98,12 +98,12 @@ class DatasetWorker:
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Work on some rows."""
-        image = self._image_column(batch)
         new = self._names()
         if taken := sorted(set(batch) & set(new)):
             raise InputError(
                 f"the Dataset has a column {taken[0]!r} already: rename it, the result would take its place"
             )
+        image = self._image_column(batch)
         found: dict[str, list[Any]] = {name: [] for name in new}
         # One by one, or a stack at a time: what is decoded must not fill the memory.
         step = self._worker.stack
