@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,18 +34,45 @@ def sigmoid(logits: Floats) -> Floats:
     return found
 
 
-class Span(NamedTuple):
-    """A tile's extent along one axis: the pixels [start, stop) of the result from the logits [first, last)."""
+def cuts(above: float) -> tuple[float, float]:
+    """Up to which logits no pixel between them exceeds `above`, and above which logits every one does.
 
-    start: int
-    stop: int
-    first: int
-    last: int
-    weights: Tensor  # (stop - start, last - first), each row sums to 1
+    Without rounding both would be `above` itself. A logit in between is a · (1 − s) + b · s twice over, in float32.
+    """
+    if math.isinf(above):
+        return above, above
+    return above - 1e-6 * abs(above), above + 1e-6 * abs(above)
 
 
-def axis_spans(length: int, covered: float, size: int, device: Any = None) -> list[Span]:
-    """Cut one axis into tiles and give each the weights of its interpolation.
+class Grid(NamedTuple):
+    """Where the image lies on the logits, and how large its result is."""
+
+    rows: int  # of logits
+    columns: int
+    reach: tuple[float, float]  # how many rows and columns the image covers
+    size: tuple[int, int]  # of the result
+
+    @classmethod
+    def of(cls, shape: Sequence[int], covered: tuple[float, float] | None, size: tuple[int, int] | None) -> Grid:
+        """See `MaskTiles` for the arguments; `shape` ends with the logits' rows and columns."""
+        reach = (float(shape[-2]), float(shape[-1])) if covered is None else covered
+        rows, columns = (min(whole, max(1, math.ceil(part))) for whole, part in zip(shape[-2:], reach, strict=True))
+        if size is None:
+            size, reach = (rows, columns), (float(rows), float(columns))
+        return cls(rows, columns, reach, size)
+
+
+class Taps(NamedTuple):
+    """Between which logits each pixel of an axis lies, and how much each of the two counts."""
+
+    lower: Indices
+    upper: Indices
+    less: Floats  # 1 - share
+    share: Floats
+
+
+def axis_taps(length: int, covered: float, size: int) -> Taps:
+    """Place the pixels of one axis on the logits.
 
     Pixel i of the result lies at (i + 0.5) · covered / size − 0.5 on the logits, kept within [0, length − 1], as in
     `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
@@ -54,27 +81,41 @@ def axis_spans(length: int, covered: float, size: int, device: Any = None) -> li
         length: number of logits.
         covered: how much of them the image covers, in (0, length], not always a whole number.
         size: number of pixels of the result.
-        device: where the weights are to lie.
 
     Example:
-        >>> [span] = axis_spans(length=2, covered=2.0, size=4)
-        >>> span.weights.tolist()
-        [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+        >>> axis_taps(length=2, covered=2.0, size=4).share.tolist()
+        [0.0, 0.25, 0.75, 0.0]
     """
     position = ((np.arange(size) + 0.5) * covered / size - 0.5).clip(0, length - 1)
     lower = np.floor(position).astype(np.int64)
-    upper = np.minimum(lower + 1, length - 1)
     share = (position - lower).astype(np.float32)
+    return Taps(lower, np.minimum(lower + 1, length - 1), 1 - share, share)
+
+
+class Span(NamedTuple):
+    """A tile's extent along one axis: the pixels [start, stop) of the result from the logits [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    lower: Tensor  # (stop - start,) int64, counted from `first`, as is `upper`
+    upper: Tensor
+    less: Tensor  # (stop - start,) float32, as is `share`
+    share: Tensor
+
+
+def axis_spans(length: int, covered: float, size: int, device: Any = None) -> list[Span]:
+    """Cut one axis into tiles; for the arguments see `axis_taps`. The tensors lie on the device."""
+    taps = axis_taps(length, covered, size)
     count = max(1, round(size / SIDE))
     edges = [round(i * size / count) for i in range(count + 1)]
     spans = []
     for start, stop in itertools.pairwise(edges):
-        first, last = int(lower[start]), int(upper[stop - 1]) + 1
-        weights = np.zeros((stop - start, last - first), np.float32)
-        inside = np.arange(stop - start)
-        weights[inside, lower[start:stop] - first] = 1 - share[start:stop]
-        weights[inside, upper[start:stop] - first] += share[start:stop]
-        spans.append(Span(start, stop, first, last, torch.from_numpy(weights).to(device)))
+        lower, upper, less, share = (array[start:stop] for array in taps)
+        first, last = int(lower[0]), int(upper[-1]) + 1
+        parts = [torch.from_numpy(array).to(device) for array in (lower - first, upper - first, less, share)]
+        spans.append(Span(start, stop, first, last, *parts))
     return spans
 
 
@@ -101,20 +142,14 @@ class MaskTiles:
         covered: tuple[float, float] | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        height, width = logits.shape[-2:]
-        reach = (float(height), float(width)) if covered is None else covered
-        height, width = (
-            min(whole, max(1, math.ceil(part))) for whole, part in zip((height, width), reach, strict=True)
-        )
-        if size is None:
-            size, reach = (height, width), (float(height), float(width))
-        self.height, self.width = size
+        grid = Grid.of(logits.shape, covered, size)
+        self.height, self.width = grid.size
         self.logits = logits
         self.queries = torch.from_numpy(queries).to(logits.device)
-        self.rows = axis_spans(height, reach[0], self.height, logits.device)
-        self.columns = axis_spans(width, reach[1], self.width, logits.device)
+        self.rows = axis_spans(grid.rows, grid.reach[0], self.height, logits.device)
+        self.columns = axis_spans(grid.columns, grid.reach[1], self.width, logits.device)
         self.areas = np.outer([r.stop - r.start for r in self.rows], [c.stop - c.start for c in self.columns])
-        self.low, self.high = self._ranges(width)
+        self.low, self.high = self._ranges(grid.columns)
 
     def _ranges(self, width: int) -> tuple[Floats, Floats]:
         low, high = self.logits.new_empty(2, len(self.rows), len(self.queries), width)
@@ -135,9 +170,11 @@ class MaskTiles:
         chosen = self.queries[torch.from_numpy(masks).to(self.queries.device)]
         part = self.logits[:, row.first : row.last, column.first : column.last].index_select(0, chosen)
         part = part.float().clamp_(-LIMIT, LIMIT)  # (m, h, w)
-        wide = part.flatten(0, 1) @ column.weights.T  # (m h, columns)
-        wide = wide.view(len(masks), row.last - row.first, -1)
-        return torch.matmul(row.weights.expand(len(masks), -1, -1), wide)  # (m, rows, columns)
+        # Sideways, then down, and two products and a sum each time: the compiled loops round in the same places.
+        wide = part.index_select(2, column.lower).mul_(column.less)  # (m, h, columns)
+        wide += part.index_select(2, column.upper).mul_(column.share)
+        found = wide.index_select(1, row.lower).mul_(row.less[:, None])  # (m, rows, columns)
+        return found.add_(wide.index_select(1, row.upper).mul_(row.share[:, None]))
 
     def place(self, i: int, j: int) -> tuple[slice, slice]:
         """Where tile (i, j) lies in the result."""
@@ -151,8 +188,9 @@ class MaskTiles:
         """
         low, high = self.low[mask], self.high[mask]
         chosen = np.array([mask])
-        for i, j in np.argwhere(~(high <= above)).tolist():
-            yield self.place(i, j), True if low[i, j] > above else self.values(chosen, i, j)[0] > above
+        none, every = cuts(above)
+        for i, j in np.argwhere(~(high <= none)).tolist():
+            yield self.place(i, j), True if low[i, j] > every else self.values(chosen, i, j)[0] > above
 
     def draw(self, mask: int, above: float, out: Tensor) -> Tensor:
         """Write one binary mask into `out`, (height, width) bool and all False before."""

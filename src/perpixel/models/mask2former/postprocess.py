@@ -21,9 +21,10 @@ from torch import Tensor
 
 from perpixel.errors import InputError
 from perpixel.models.mask2former.contest import compete
-from perpixel.models.mask2former.mask_tiles import Floats, Indices, MaskTiles, sigmoid
+from perpixel.models.mask2former.instance_kernel import CompiledInstances, compiled_instances
+from perpixel.models.mask2former.instances import Instances
+from perpixel.models.mask2former.mask_tiles import Floats, Grid, Indices, MaskTiles, sigmoid
 from perpixel.models.outputs import ModelOutput
-from perpixel.ops.rle import encode_rle
 
 if TYPE_CHECKING:
     from perpixel.models.outputs import Mask2FormerForUniversalSegmentationOutput as Output
@@ -231,31 +232,23 @@ def instance_segmentation(
     for classes, tiles in _images(outputs, target_sizes):
         queries, labels, scores = _likeliest(classes[:, :-1], threshold)
         masks, place = np.unique(queries, return_inverse=True)
-        image = tiles(masks)
-        confidence, areas = _confidence(image, above)
+        instances = tiles.instances(masks, above)
+        confidence, areas = instances.confidence()
         scores = scores * confidence[place]
         order = np.argsort(-scores, kind="stable")
         order = order[(scores[order] >= threshold) & (scores[order] > 0)]
-        size, device = (image.height, image.width), classes.device
         segmentation: Any
         if return_binary_maps:
-            segmentation = torch.zeros(len(order), *size, dtype=torch.bool, device=device)
+            size = (len(order), instances.height, instances.width)
+            segmentation = torch.zeros(size, dtype=torch.bool, device=classes.device)
             for k, out in zip(order, segmentation, strict=True):
-                image.draw(int(place[k]), above, out)
+                instances.draw(int(place[k]), out)
         elif return_coco_annotation:
-            segmentation = []
-            for k in order:
-                mask = image.draw(int(place[k]), above, torch.zeros(size, dtype=torch.bool, device=device))
-                segmentation.append(encode_rle(mask.cpu().numpy()))
+            segmentation = [instances.encode(int(place[k])) for k in order]
         else:
-            canvas = _Canvas(image)
-            visible: list[int] = []
-            for k in order.tolist():
-                least = overlap_mask_area_threshold * areas[place[k]]
-                if canvas.paint(int(place[k]), above, len(visible), least):
-                    visible.append(k)
-            segmentation = torch.from_numpy(canvas.labels).to(device)
-            order = np.array(visible, np.int64)
+            shares = (overlap_mask_area_threshold * areas[place]).tolist()
+            order = np.array([k for k in order.tolist() if instances.paint(int(place[k]), shares[k])], np.int64)
+            segmentation = instances.label_map().to(classes.device)
         segments = [
             {"id": n, "label_id": int(labels[k]), "was_fused": False, "score": round(float(scores[k]), 6)}
             for n, k in enumerate(order)
@@ -273,50 +266,6 @@ def _likeliest(weights: Tensor, threshold: float) -> tuple[Indices, Indices, npt
     return chosen // k, chosen % k, scores[keep].double().cpu().numpy()
 
 
-def _confidence(tiles: MaskTiles, above: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The mean probability of each mask's own pixels, 0 for a mask without a pixel, and their number: both (n,)."""
-    full, touched = tiles.low > above, ~(tiles.high <= above)
-    total, count = np.zeros(len(full)), (full * tiles.areas).sum((1, 2))
-    for i, j in np.argwhere(touched.any(0)).tolist():
-        masks = np.flatnonzero(touched[:, i, j])
-        logits = tiles.values(masks, i, j).flatten(1)  # (m, rows · columns)
-        edges = np.flatnonzero(~full[masks, i, j])
-        inside = logits.cpu().numpy()[edges] > above
-        probabilities = logits.sigmoid_().cpu().numpy()
-        probabilities[edges] *= inside
-        count[masks[edges]] += np.count_nonzero(inside, axis=1)
-        total[masks] += probabilities.sum(1)
-    return total / np.maximum(count, 1), count
-
-
-class _Canvas:
-    """A label map, (h, w) int32 with -1 where it is free."""
-
-    def __init__(self, tiles: MaskTiles) -> None:
-        self.tiles, self.free = tiles, tiles.areas.copy()
-        self.labels = np.full((tiles.height, tiles.width), -1, np.int32)
-
-    def paint(self, mask: int, above: float, number: int, least: float) -> bool:
-        """Paint a mask's pixels that are still free with a number, if there are any and at least `least` of them."""
-        full, touched = self.tiles.low[mask] > above, ~(self.tiles.high[mask] <= above)
-        found: list[tuple[int, int, npt.NDArray[np.bool_] | bool, int]] = []
-        for i, j in np.argwhere(touched & (self.free > 0)).tolist():
-            part: npt.NDArray[np.bool_] | bool = True
-            if not full[i, j]:
-                part = self.tiles.values(np.array([mask]), i, j)[0].cpu().numpy() > above
-            if self.free[i, j] < self.tiles.areas[i, j]:
-                part = part & (self.labels[self.tiles.place(i, j)] < 0)
-            found.append((i, j, part, int(self.free[i, j] if part is True else np.count_nonzero(part))))
-        count = sum(pixels for *_, pixels in found)
-        if count == 0 or count < least:
-            return False
-        for i, j, part, pixels in found:
-            # A free pixel is -1, so a sum paints it; that is faster than an assignment by mask.
-            self.labels[self.tiles.place(i, j)] += part * np.int32(number + 1)
-            self.free[i, j] -= pixels
-        return True
-
-
 class _Image:
     """One image's mask logits, to be cut into tiles for the queries that matter."""
 
@@ -325,6 +274,11 @@ class _Image:
 
     def __call__(self, queries: Indices) -> MaskTiles:
         return MaskTiles(self.logits, queries, self.covered, self.size)
+
+    def instances(self, queries: Indices, above: float) -> Instances | CompiledInstances:
+        """The same for instance segmentation, whose masks are where the logit exceeds `above`."""
+        grid = Grid.of(self.logits.shape, self.covered, self.size)
+        return compiled_instances(self.logits, queries, grid, above) or Instances(self(queries), above)
 
 
 def _images(outputs: Output, target_sizes: TargetSizes) -> Iterable[tuple[Tensor, _Image]]:
@@ -350,9 +304,9 @@ def _images(outputs: Output, target_sizes: TargetSizes) -> Iterable[tuple[Tensor
 
 
 def _logit(probability: float) -> float:
-    """The logit of a probability, infinite for 0 and 1."""
+    """The logit of a probability as a float32, infinite for 0 and 1."""
     if not 0 <= probability <= 1:
         raise InputError(f"mask_threshold is {probability}: it is a probability, from 0 to 1")
     if probability in (0, 1):
         return math.inf if probability else -math.inf
-    return math.log(probability / (1 - probability))
+    return float(np.float32(math.log(probability / (1 - probability))))
