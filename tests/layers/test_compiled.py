@@ -119,11 +119,15 @@ def test_what_others_can_write_is_not_run(module, tmp_path, monkeypatch):
     assert compiled._read(path) is None and compiled._place(module, {"double": "fi"}) is None
 
 
-@pytest.mark.parametrize("other", ["processor", "features", "numba", "source", "signature"])
+@pytest.mark.parametrize("other", ["processor", "features", "numba", "source", "imported", "signature"])
 def test_what_was_made_of_something_else_is_not_taken(module, tmp_path, monkeypatch, other):
     from llvmlite import binding
 
     signature = "fi"
+    source = tmp_path / f"{module}.py"
+    beside = tmp_path / "perpixel_constants.py"
+    beside.touch()
+    source.write_text(f"from perpixel_constants import X\n{LOOPS}", encoding="utf-8")
     before = compiled._place(module, {"double": signature})
     assert before == compiled._place(module, {"double": signature})
     if other == "processor":
@@ -133,7 +137,9 @@ def test_what_was_made_of_something_else_is_not_taken(module, tmp_path, monkeypa
     elif other == "numba":
         monkeypatch.setattr(compiled, "version", lambda _: "0.0")
     elif other == "source":
-        (tmp_path / f"{module}.py").write_text(LOOPS + "\n", encoding="utf-8")
+        source.write_text(source.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    elif other == "imported":
+        beside.write_text("X = 2", encoding="utf-8")
     else:
         signature = "ii"
     assert compiled._place(module, {"double": signature}) != before

@@ -12,11 +12,13 @@ one stays. Where anything of this is not to be had numba runs the loops, with it
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import json
 import os
+import re
 import stat
 import tempfile
 import threading
@@ -106,12 +108,14 @@ def _place(module: str, signatures: Mapping[str, str]) -> Path | None:
     from llvmlite import binding
 
     try:
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            return None
+        source = _source(module)
+        # Constants of the modules that it imports become part of the machine code.
+        beside = [
+            _source(name.decode()) for name in re.findall(rb"^from (perpixel[\w.]*) import", source, re.MULTILINE)
+        ]
         made_of = {
             "layout": LAYOUT,
-            "source": hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest(),
+            "sources": [hashlib.sha256(text).hexdigest() for text in (source, *beside)],
             "signatures": dict(signatures),
             "numba": version("numba"),
             "llvmlite": llvmlite.__version__,
@@ -128,6 +132,13 @@ def _place(module: str, signatures: Mapping[str, str]) -> Path | None:
         return None
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
     return folder / f"{module.rpartition('.')[2]}-{key}.o"
+
+
+def _source(module: str) -> bytes:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise OSError(f"the source of {module} is not there")
+    return Path(spec.origin).read_bytes()
 
 
 def _features() -> str:
@@ -157,16 +168,12 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, code: bytes) -> None:
-    temporary = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)  # readable by the user alone
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
+    # The next process tries again where the disk is full.
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as room:  # for the user alone
+        temporary = Path(room) / path.name
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(hashlib.sha256(code).digest() + code)
         temporary.replace(path)
-    except OSError:  # the disk is full, say: the next process tries again
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _machine() -> Any:
