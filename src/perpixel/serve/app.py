@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 import perpixel
-from perpixel.serve.door import Door
 from perpixel.serve.guard import Guard, Pages
 from perpixel.serve.metrics import Metrics
+from perpixel.serve.problems import Refusal
 from perpixel.serve.routes import add_routes, route_name
 from perpixel.serve.service import Service
 from perpixel.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from perpixel.studio.door import Refused
 
 ABOUT = """Cut-outs, segments and depth of photographs.
 
@@ -66,11 +72,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_routes(app, service)
     studio = settings.studio and has_studio()
     if studio:
-        app.add_middleware(Door)  # within the guard
+        from perpixel.studio.door import Door
+
+        app.add_middleware(Door, answer=_refuse)  # within the guard
     app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name, pages=app.state.pages)
     if studio:
         _mount_studio(app, settings)
     return app
+
+
+def _refuse(refused: Refused) -> ASGIApp:
+    raise Refusal(refused.status, refused.kind, refused.message)
 
 
 def has_studio() -> bool:

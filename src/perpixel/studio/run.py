@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from perpixel.errors import InputError
 from perpixel.studio.app import create_studio, mount_studio, private_folder
+from perpixel.studio.door import Door
 from perpixel.studio.settings import StudioSettings
 
 # Uploads beyond this are refused while they are read; the largest photograph that is opened needs less.
@@ -42,11 +43,11 @@ def run_studio(
     import uvicorn
     from fastapi import FastAPI
 
-    with private_folder(), _listening(host, port) as door:
-        app = mount_studio(FastAPI(openapi_url=None), create_studio(settings), max_file_size=MAX_FILE)
+    with private_folder(), _listening(host, port) as listener:
+        app = Door(mount_studio(FastAPI(openapi_url=None), create_studio(settings), max_file_size=MAX_FILE))
         shown = host if ":" not in host else f"[{host}]"
         shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)
-        address = f"http://{shown}:{door.getsockname()[1]}/"
+        address = f"http://{shown}:{listener.getsockname()[1]}/"
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3))
         # uvicorn passes a signal on when it has shut down: this lets the `with` above remove the folder.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -54,18 +55,18 @@ def run_studio(
         if browser:
             threading.Timer(1.0, webbrowser.open, [address]).start()
         with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[door])
+            server.run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        door.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        door.close()
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise InputError(f"port {port} is taken: end the other program, or give another such as --port 0") from None
         raise InputError(f"Studio cannot listen at {host}:{port} ({error.strerror}): give another --host") from None
-    return door
+    return listener

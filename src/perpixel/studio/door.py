@@ -1,16 +1,15 @@
 """Before Studio: its requests may name files that were uploaded to it, and nothing else on this machine or elsewhere.
 
 Gradio looks at the paths in a request only where it was started by its own `launch`, and it fetches pictures whose
-path is an address. A server has no use for either.
+path is an address. Neither `perpixel studio` nor a server has a use for that.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from perpixel.serve.problems import Refusal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +18,23 @@ if TYPE_CHECKING:
 _FETCHING = ("file=http:", "file=https:", "file/http:", "file/https:", "proxy=")
 # The most bytes that a name of a file has here; Gradio fails at longer ones.
 _NAME = 255
+# Bytes of a body that is no upload: strokes and settings. A server's own limit may be lower.
+_BODY = 32 << 20
+
+
+class Refused(Exception):
+    """A request that may not pass: the status of HTTP, one word for programs, one line for people."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.message = status, kind, message
+
+
+def plain(refused: Refused) -> ASGIApp:
+    """The answer to somebody with a browser: the line alone."""
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse(refused.message, refused.status)
 
 
 class Door:
@@ -26,17 +42,22 @@ class Door:
 
     Args:
         app: Studio, and the interface for programs, which passes as it is.
+        answer: makes the answer to a request that is refused: 403 for a path or an address, 400 for a body that is
+            no JSON, 404 for names that no file has, 413 for a body that is too large. It may raise instead.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Callable[[Refused], ASGIApp] = plain) -> None:
         self._app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass.
+        """Let a request pass, or answer it."""
+        try:
+            await self._pass(scope, receive, send)
+        except Refused as refused:
+            await self._answer(refused)(scope, receive, send)
 
-        Raises:
-            Refusal: 403 for a path or an address, 400 for a body that is no JSON.
-        """
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
@@ -44,7 +65,7 @@ class Door:
         if any(word in words for word in _FETCHING):
             raise _no_fetching()
         if "\0" in scope["path"] or any(len(name.encode()) > _NAME for name in scope["path"].split("/")):
-            raise Refusal(404, "not_found", "there is nothing at this address")
+            raise Refused(404, "not_found", "there is nothing at this address")
         kind = dict(scope["headers"]).get(b"content-type", b"").lower()
         if scope["method"] != "POST" or kind.startswith(b"multipart/form-data"):
             await self._app(scope, receive, send)
@@ -65,13 +86,16 @@ class Door:
 
 
 async def _whole(receive: Receive) -> bytes:
-    """The body; the limits of its size and its time are the guard's."""
     parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return b"".join(parts)
         parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > _BODY:
+            raise Refused(413, "too_large", f"the request has more than {_BODY >> 20} MiB: upload pictures as files")
         if not message.get("more_body", False):
             return b"".join(parts)
 
@@ -82,7 +106,7 @@ def _check(body: bytes) -> None:
     try:
         waiting: list[Any] = [json.loads(body)]
     except (ValueError, RecursionError):
-        raise Refusal(400, "form", "the body is no JSON") from None
+        raise Refused(400, "form", "the body is no JSON") from None
     folder = Path(get_upload_folder()).resolve()
     while waiting:
         value = waiting.pop()
@@ -103,8 +127,8 @@ def _check_path(path: Any, folder: Path) -> None:
     except (OSError, ValueError):
         inside = False
     if not inside:
-        raise Refusal(403, "forbidden", "the request names a file that was not uploaded: upload it first")
+        raise Refused(403, "forbidden", "the request names a file that was not uploaded: upload it first")
 
 
-def _no_fetching() -> Refusal:
-    return Refusal(403, "forbidden", "nothing is fetched from addresses: upload the file")
+def _no_fetching() -> Refused:
+    return Refused(403, "forbidden", "nothing is fetched from addresses: upload the file")
