@@ -1,5 +1,6 @@
 """A film's subject is followed from its first frame, over motion, into and out of the picture, but not over cuts."""
 
+import resource
 import weakref
 
 import cv2
@@ -228,6 +229,22 @@ def test_another_error_keeps_what_was_finished_too(tmp_path, known):
     with Image.open(tmp_path / "out" / "000002.png") as picture:
         assert picture.mode == "RGBA"
         assert np.abs(np.asarray(picture)[..., 3] / 255 - alphas[1]).mean() < 0.02
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out"])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, known, name):
+    alphas = film(tmp_path / "a.mkv", np.linspace(25, 55, 8))
+    known(alphas)
+    results = cutout_film(tmp_path / "a.mkv", trimap_first=trimap_from_alpha(alphas[0], band=4))
+    (tmp_path / "goal").mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # writing more fails, as on a full disk
+    try:
+        with pytest.raises(OutputError, match="cannot"):
+            results.save(tmp_path / "goal" / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "goal").iterdir())
 
 
 def test_hints_that_do_not_fit_are_refused(tmp_path):
