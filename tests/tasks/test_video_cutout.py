@@ -202,7 +202,8 @@ def test_a_label_is_found_and_looked_for_again(tmp_path, monkeypatch):
 def test_a_label_that_is_nowhere_makes_an_empty_film(tmp_path, monkeypatch):
     monkeypatch.setattr(video_cutout, "load_matting_model", lambda *_: None)
     path = lossless(tmp_path / "a.mkv", [np.zeros((96, 128, 3), np.uint8)] * 2)
-    found = list(cutout_film(path, label="dog", segmentation_model=painted_segmenter()))
+    with pytest.warns(PerpixelWarning, match="dog was found in no frame"):
+        found = list(cutout_film(path, label="dog", segmentation_model=painted_segmenter()))
     assert all(not each.result.alpha.any() for each in found)
 
 

@@ -180,7 +180,7 @@ class CutoutFilm(FilmResults[Matte]):
         """
         waiting: deque[_Found] = deque()  # not itertools.tee, which holds some fifty items
         failure: Exception | None = None
-        lost = False
+        lost, seen = False, False
 
         def alphas() -> Iterator[tuple[Float, Motions | None]]:
             # An error has to wait until the frames before it, which are still being filtered, are out.
@@ -197,10 +197,19 @@ class CutoutFilm(FilmResults[Matte]):
             if each.cut and each.frame.number and self._finder is None and not lost:
                 self._warn_of_cut(each.frame)
                 lost = True
+            seen = seen or bool(each.trimap.any())
             matte = Matte(_settled(alpha), each.frame.pixels, trimap=each.trimap)
             yield FrameResult(each.frame, matte, each.cut)
         if failure is not None:
             raise failure
+        if self._finder is not None and not seen:
+            what = self._finder.words or "a thing"
+            warnings.warn(
+                f"{self.film.path}: {what} was found in no frame, so that all is transparent: try another label, "
+                "another segmentation model, or a hint for the first frame",
+                PerpixelWarning,
+                stacklevel=2,
+            )
 
     def _found(self) -> Iterator[_Found]:
         """What the model finds, frame by frame."""
