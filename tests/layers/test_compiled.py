@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_what_was_made_of_something_else_is_not_taken(module, tmp_path, monkeypa
     if other == "processor":
         monkeypatch.setattr(binding, "get_host_cpu_name", lambda: "another")
     elif other == "features":
-        monkeypatch.setattr(compiled, "_features", lambda: "+another")
+        monkeypatch.setattr(binding, "get_host_cpu_features", lambda: SimpleNamespace(flatten=lambda: "+another"))
     elif other == "numba":
         monkeypatch.setattr(compiled, "version", lambda _: "0.0")
     elif other == "source":
@@ -168,9 +169,21 @@ def test_without_any_folder_it_is_compiled_each_time(module, tmp_path, monkeypat
     assert asked == [True, False]
 
 
-def test_code_that_needs_numba_runs_but_is_not_kept(module, tmp_path):
-    assert runs(load_loops(module, {"double_with_memory": "fi"}), "double_with_memory")
-    assert files(tmp_path) == []
+def test_code_that_needs_numba_is_kept_by_numba(module, tmp_path):
+    loops = {"double_with_memory": "fi"}
+    assert runs(load_loops(module, loops), "double_with_memory")
+    (path,) = files(tmp_path)
+    assert compiled._read(path) == b"" and not list(tmp_path.rglob("*.nbc"))
+    assert runs(load_loops(module, loops), "double_with_memory")
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_a_library_that_cannot_give_the_code_leaves_it_to_numba(module, monkeypatch):
+    from llvmlite import binding
+
+    monkeypatch.delattr(binding, "create_new_module_pass_manager")
+    assert runs(load_loops(module, {"double": "fi"}))
+    assert runs(load_loops(module, {"double": "fi"}))
 
 
 def test_a_compiler_that_fails_is_told(module):

@@ -91,8 +91,9 @@ def load_loops(module: str, signatures: Mapping[str, str]) -> dict[str, Loop] | 
         try:
             path = _place(module, signatures)
             code = None if path is None else _read(path)
-            loops = None if code is None else _link(code, signatures)
-            return loops or _make(module, signatures, path)
+            loops = _link(code, signatures) if code else None
+            # An empty file says that the code does not stand alone.
+            return loops or _make(module, signatures, None if code == b"" else path)
         except Exception as error:  # a compiler can fail in any way; there is another path
             warnings.warn(
                 f"numba cannot compile {module}, so perpixel runs slower ({error!r}): install the newest numba",
@@ -109,6 +110,7 @@ def _place(module: str, signatures: Mapping[str, str]) -> Path | None:
 
     try:
         source = _source(module)
+        features = binding.get_host_cpu_features().flatten()
         # Constants of the modules that it imports become part of the machine code.
         beside = [
             _source(name.decode()) for name in re.findall(rb"^from (perpixel[\w.]*) import", source, re.MULTILINE)
@@ -119,7 +121,7 @@ def _place(module: str, signatures: Mapping[str, str]) -> Path | None:
             "signatures": dict(signatures),
             "numba": version("numba"),
             "llvmlite": llvmlite.__version__,
-            "processor": [binding.get_process_triple(), binding.get_host_cpu_name(), _features()],
+            "processor": [binding.get_process_triple(), binding.get_host_cpu_name(), features],
             "settings": [
                 os.environ.get(f"NUMBA_{name}") for name in ("OPT", "CPU_NAME", "CPU_FEATURES", "BOUNDSCHECK")
             ],
@@ -139,13 +141,6 @@ def _source(module: str) -> bytes:
     if spec is None or spec.origin is None:
         raise OSError(f"the source of {module} is not there")
     return Path(spec.origin).read_bytes()
-
-
-def _features() -> str:
-    from llvmlite import binding
-
-    features: str = binding.get_host_cpu_features().flatten()
-    return features
 
 
 def _only_mine(status: os.stat_result) -> bool:
@@ -181,8 +176,11 @@ def _machine() -> Any:
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    target = binding.Target.from_triple(binding.get_process_triple())
-    return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=_features(), opt=3, jit=True)
+    target, features = (
+        binding.Target.from_triple(binding.get_process_triple()),
+        binding.get_host_cpu_features().flatten(),
+    )
+    return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3, jit=True)
 
 
 def _link(code: bytes, signatures: Mapping[str, str]) -> dict[str, Loop] | None:
@@ -207,10 +205,12 @@ def _make(module: str, signatures: Mapping[str, str], path: Path | None) -> dict
             compiled = _compile(module, signatures, cache=False)
     else:
         compiled = _compile(module, signatures, cache=False)
-        code = _object_file(compiled)
-        loops = None if code is None else _link(code, signatures)
-        if code is not None and loops is not None:
-            _write(path, code)
+        code = b""
+        with contextlib.suppress(Exception):  # an older llvmlite lacks a part of what is needed
+            code = _object_file(compiled)
+        loops = _link(code, signatures) if code else None
+        _write(path, code if loops else b"")
+        if loops:
             return loops
     return {name: Loop(made.address, signatures[name], made) for name, made in compiled.items()}
 
@@ -236,8 +236,8 @@ def _compile(module: str, signatures: Mapping[str, str], *, cache: bool) -> dict
     }
 
 
-def _object_file(compiled: Mapping[str, Any]) -> bytes | None:
-    """The loops' machine code as an object file; None where it needs something of numba."""
+def _object_file(compiled: Mapping[str, Any]) -> bytes:
+    """The loops' machine code as an object file; empty where it needs something of numba."""
     from llvmlite import binding
 
     machine, whole = _machine(), binding.parse_assembly("")
@@ -257,4 +257,4 @@ def _object_file(compiled: Mapping[str, Any]) -> bytes | None:
     passes.run(whole, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
     needed = [value.name for value in (*whole.functions, *whole.global_variables) if value.is_declaration]
     alone = all(name.startswith("llvm.") for name in needed)
-    return machine.emit_object(whole) if alone else None
+    return machine.emit_object(whole) if alone else b""
