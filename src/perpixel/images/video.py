@@ -15,10 +15,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import InputError, MissingDependencyError, PerpixelWarning
+from perpixel.images.film_frame import orientation, rgb, upright
 
 __all__ = [
     "FILM_SUFFIXES",
@@ -47,12 +47,8 @@ MAX_FRAME_PIXELS = 36_000_000
 # them: a file from a stranger must not make this program open others.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,m4v,h264,hevc,obu,ivf"
 _ONLY_FILES = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-# H.273's numbers of matrices, in swscale's.
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+# H.273 for a colour that the file does not name.
 _UNNAMED = 2
-_NARROW, _FULL = 1, 2
-# Rows from which a film that names no matrix is taken as HD.
-_HD_ROWS = 720
 # A film that ends this many frames before the length it claims has broken off.
 _SLACK = Fraction(5, 2)
 
@@ -134,7 +130,7 @@ class Film:
         """
         decoding = _Decoding(self)
         for number, (frame, time, duration) in enumerate(decoding.frames()):
-            pixels = _upright(_rgb(frame, self.bits), _orientation(frame))
+            pixels = upright(rgb(frame, self.bits), orientation(frame))
             if pixels.shape[:2] != (self.height, self.width):
                 raise InputError(
                     f"{self.path} changes from {self.width}×{self.height} to {pixels.shape[1]}×{pixels.shape[0]} "
@@ -181,7 +177,7 @@ def open_film(path: str | os.PathLike[str], *, max_pixels: int = MAX_FRAME_PIXEL
         first = _first_frame(container, stream)
         if first is None:
             raise InputError(f"{path} has no frame that can be decoded: copy or download it again")
-        matrix = _orientation(first)
+        matrix = orientation(first)
         width, height = (first.height, first.width) if matrix[0] else (first.width, first.height)
         _check_pixels(path, width, height, max_pixels)
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
@@ -319,7 +315,7 @@ def _samples(film: Film, number: int) -> Iterator[FilmFrame]:
                 frame = next(frame for frame in container.decode(stream) if frame.pts is None or frame.pts >= place)
             except (av.error.FFmpegError, StopIteration):
                 continue
-            pixels = _upright(_rgb(frame, film.bits), _orientation(frame))
+            pixels = upright(rgb(frame, film.bits), orientation(frame))
             if frame.pts in seen or pixels.shape[:2] != (film.height, film.width):
                 continue
             seen.add(frame.pts)
@@ -398,44 +394,6 @@ def _length(container: Any, stream: Any) -> Fraction | None:
     if container.duration and "matroska" in container.format.name:
         return Fraction(container.duration + max(container.start_time or 0, 0), 1_000_000)
     return None
-
-
-def _rgb(frame: Any, bits: int) -> NDArray[Any]:
-    """(h, w, 3), as the file has it, not yet upright."""
-    from av.video.reformatter import Interpolation
-
-    name = frame.format.name
-    full = frame.color_range == _FULL or name.startswith("yuvj") or not frame.format.components[0].is_luma
-    rows = _HD_ROWS
-    matrix = _MATRICES.get(int(frame.colorspace), 1 if frame.height >= rows else 5)
-    return np.ascontiguousarray(
-        frame.to_ndarray(
-            format="rgb24" if bits == 8 else "rgb48le",
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            src_color_range=_FULL if full else _NARROW,
-            dst_color_range=_FULL,
-            interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
-        )
-    )
-
-
-def _orientation(frame: Any) -> tuple[bool, bool, bool]:
-    """What the display matrix asks for: rows and columns exchanged, then rows and then columns reversed."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-    if abs(b) > abs(a):
-        return True, b < 0, c < 0
-    return False, d < 0, a < 0
-
-
-def _upright(pixels: NDArray[Any], orientation: tuple[bool, bool, bool]) -> NDArray[Any]:
-    swapped, rows, columns = orientation
-    if swapped:
-        pixels = pixels.transpose(1, 0, 2)
-    return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
 
 
 def _kinds(container: Any) -> str:
