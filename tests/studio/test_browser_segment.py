@@ -19,6 +19,7 @@ from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
 from perpixel.studio.app import create_studio, mount_studio, private_folder
 from perpixel.studio.settings import StudioSettings
 from perpixel.studio.shelf import Shelf
+from perpixel.tasks.cutout import cutout
 from tasks.known_depth import estimator, picture, smooth
 from tasks.painted import PARTS, mask, painted_segmenter, scene
 
@@ -148,7 +149,8 @@ def test_a_segment_is_chosen_by_a_click_and_cut_out_by_its_mask(page, folder, tm
     alpha = read_photo(tmp_path / "dog.png").alpha
     inside = mask(2)
     assert alpha.shape == inside.shape
-    assert alpha[inside].mean() > 0.7 and alpha[~inside].mean() < 0.05
+    assert alpha[inside].max() == 1 and alpha[~inside].mean() < 0.05
+    assert np.abs(alpha - cutout(scene(), mask=inside.astype(np.uint8) * 255).alpha).mean() < 1 / 255
 
 
 def test_a_segment_is_hidden_and_left_out_of_the_files(page, folder, tmp_path):
