@@ -66,7 +66,8 @@ class Service:
         self._seconds = 1.0  # of one request, a running mean
         batch = settings.batch or (1 if settings.device in (None, "cpu") else ACCELERATOR_BATCH)
         self._scheduler = Scheduler(batch, self._ran)
-        self._benches = asyncio.Semaphore(2 * batch + settings.decodes)
+        self._places = 2 * batch + settings.decodes
+        self._benches = asyncio.Semaphore(self._places)
         self._decoders = ThreadPoolExecutor(settings.decodes, "perpixel-decode")
         self._encoders = ThreadPoolExecutor(settings.decodes, "perpixel-encode")
         metrics.watch("perpixel_busy_requests", "Requests that wait or are worked on.", lambda: self._busy)
@@ -191,7 +192,7 @@ class Service:
     ) -> None:
         """Go the way of requests, in their threads, each of which holds on to buffers of its own."""
         options = read_options(route, json.dumps(asked).encode())
-        same = (self._stages(fields, options, FORMS[0], WHATS[route][0]) for _ in range(self.settings.decodes))
+        same = (self._stages(fields, options, FORMS[0], WHATS[route][0]) for _ in range(self._places))
         await asyncio.gather(*same)
         if model.task == "matting" and model.effort is None:
             prepared = prepare(fields, options, self.models, self.settings)
