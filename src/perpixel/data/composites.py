@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from perpixel.data.alphas import draw_alpha
 from perpixel.data.art import place_art
 from perpixel.data.canvas import Array, Canvas, Drawing, blob
-from perpixel.data.light import camera, cast_shadow, jitter, rim_light, soften, studio
+from perpixel.data.light import camera, cast_shadow, jitter, mix, rim_light, soften, studio
 from perpixel.data.photos import Sources, Split, choose_split, find_images, load_art, load_photo
 from perpixel.data.trimaps import draw_trimap, edges
 from perpixel.errors import InputError
@@ -109,8 +109,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         background = self._background(rng, photo, colour, alpha)
         if rng.random() < 0.2:
             background = cast_shadow(rng, background, alpha)
-        image = background + alpha[..., None] * (colour - background)
-        return camera(rng, image), trimap, alpha
+        return camera(rng, mix(rng, colour, background, alpha)), trimap, alpha
 
     def _layer(self, rng: np.random.Generator) -> Drawing:
         size = round(self.size * rng.uniform(1.0, 1.5))

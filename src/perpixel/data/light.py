@@ -65,6 +65,23 @@ def studio(rng: np.random.Generator, size: int) -> Array:
     return backdrop
 
 
+def mix(rng: np.random.Generator, foreground: Array, background: Array, alpha: Array) -> Array:
+    """Lay (h, w, 3) over (h, w, 3), both in [0, 1], by (h, w) alpha: mostly as light does, now and then as a program.
+
+    A lens adds light, and a file holds about its 1/2.2th power: half of white over black is 0.73 in a photograph,
+    and 0.5 in most retouchers' layers.
+    """
+    share = alpha[..., None]
+    mixed: Array = background + share * (foreground - background)
+    if rng.random() < 0.8:
+        gamma = np.float32(rng.uniform(1.8, 2.4))
+        through = (alpha > 0.0) & (alpha < 1.0)
+        front, back = (np.clip(side[through], 0.0, 1.0) ** gamma for side in (foreground, background))
+        light = back + share[through] * (front - back)
+        mixed[through] = light ** (1 / gamma)
+    return mixed
+
+
 def camera(rng: np.random.Generator, image: Array) -> npt.NDArray[np.uint8]:
     """Finish a composite, (h, w, 3) in [0, 1], as a camera would: exposure, noise, eight bits, JPEG."""
     if rng.random() < 0.4:
