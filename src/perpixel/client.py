@@ -136,10 +136,8 @@ class Client:
         """
         options = {
             "box": _numbers(box),
-            "points": None if points is None else [_numbers(point) for point in points],
-            "background_points": None
-            if background_points is None
-            else [_numbers(point) for point in background_points],
+            "points": _points(points),
+            "background_points": _points(background_points),
             "label": label,
             "index": index,
             "subject": subject,

@@ -138,15 +138,6 @@ def _sample(
         return Record(f"{key}/~{len(seen)}", f"{path}#{name}.{ending}", error=str(problem))
 
 
-def table_rows(path: Path) -> int:
-    """How many rows a table has.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    return int(_open(path).metadata.num_rows)
-
-
 def table_keys(path: Path, key: str, columns: Columns) -> Iterator[str]:
     """The keys of a table's rows, without the images.
 

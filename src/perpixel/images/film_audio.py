@@ -68,7 +68,6 @@ class Sound:
         if self._streams:
             self._packets = self._source.demux([self._source.streams[index] for index in self._streams])
         self._waiting: Any = None
-        self._failed: set[int] = set()
 
     def until(self, time: Fraction | None) -> None:
         """Write what starts before a time in seconds; None for all that is left."""

@@ -126,7 +126,6 @@ async def read_form(request: Request, allowed: Mapping[str, bool], held: Held) -
     """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
-    from starlette.requests import ClientDisconnect
 
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
@@ -144,9 +143,6 @@ async def read_form(request: Request, allowed: Mapping[str, bool], held: Held) -
     except FormParserError as error:
         form.release()
         raise Refusal(400, "form", "the body is no complete multipart/form-data with this boundary") from error
-    except ClientDisconnect:
-        form.release()
-        raise
     except BaseException:
         form.release()
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -19,7 +19,6 @@ from perpixel.serve.schemas import CutoutOptions, DepthOptions, MatteOptions, Op
 from perpixel.serve.settings import MAX_REFINE_PIXELS, Settings
 
 Route = Literal["cutout", "matte", "segment", "depth"]
-AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 # What `max_memory` is where the server was started without, on a CPU.
 MEMORY = "4GB"

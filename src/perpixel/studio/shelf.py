@@ -118,7 +118,7 @@ class Shelf:
             if name in self._loaded:
                 self._loaded.move_to_end(name)
                 return self._suiting(name, task)
-            self._check(name, task)
+            self._check(name)
             self._loaded[name] = load(name, self.settings.device)
             while len(self._loaded) > self.settings.keep:
                 self._loaded.popitem(last=False)
@@ -131,7 +131,7 @@ class Shelf:
             raise InputError(f"{name} is for {found}, and this needs a model for {task}: choose another")
         return model
 
-    def _check(self, name: str, task: Task) -> None:
+    def _check(self, name: str) -> None:
         offered = {offer.name for each in TASKS for offer in self.offers(each)}
         if name in offered:
             return

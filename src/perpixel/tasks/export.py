@@ -80,7 +80,7 @@ def export(
     if dynamic and size is not None:
         raise ConfigError(f"size={tuple(size)} and dynamic=True exclude each other: give one of them")
     network, about = describe(model)
-    fixed = _fixed(network, about, size) if size is not None or dynamic is False else None
+    fixed = _fixed(about, size) if size is not None or dynamic is False else None
     return write_model(network, target, settled(about, fixed, half), format, tolerance=tolerance)
 
 
@@ -162,7 +162,7 @@ def _processor(network: Any) -> Any:
     )
 
 
-def _fixed(network: Any, about: About, size: Sequence[int] | None) -> tuple[int, int]:
+def _fixed(about: About, size: Sequence[int] | None) -> tuple[int, int]:
     if size is not None:
         if len(size) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in size):
             raise InputError(f"size is {size!r}: give the height and the width in whole pixels, such as (512, 512)")
