@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from perpixel.errors import InputError
 from perpixel.ops.depth import (
     COLOUR_MAPS,
+    align_tile,
     checked_depth,
     coloured,
     fit_scale,
@@ -136,3 +137,10 @@ def test_unknown_pixels_are_grey_and_unknown_maps_an_error():
     assert coloured(np.ones((1, 1), np.float32), np.zeros((1, 1), bool)).tolist() == [[[128, 128, 128]]]
     with pytest.raises(InputError, match="no colour map: use one of grey, inferno"):
         coloured(np.ones((1, 1), np.float32), np.ones((1, 1), bool), "rainbows")
+
+
+def test_a_tile_that_tells_nothing_takes_the_whole_images_depth():
+    rows, columns = np.mgrid[:20, :30].astype(np.float32)
+    coarse = rows + columns
+    for fine in (np.ones_like(coarse), -coarse, np.full_like(coarse, np.nan)):
+        np.testing.assert_array_equal(align_tile(fine, coarse, 4), coarse)

@@ -18,7 +18,7 @@ from perpixel.models.dpt.model import DPTForSemanticSegmentation
 from perpixel.models.dpt.processor import DPTImageProcessor
 from perpixel.tasks import depth as module
 from perpixel.tasks.dense import model_multiple
-from perpixel.tasks.depth import DepthEstimator, align_tile, depth, load_depth_model
+from perpixel.tasks.depth import DepthEstimator, depth, load_depth_model
 from tasks.known_depth import estimator, picture, smooth
 
 SCENE = smooth(96, 128)
@@ -189,10 +189,7 @@ def test_an_image_no_larger_than_the_models_is_not_tiled():
     assert len(model.network.sizes) == 1
 
 
-def test_a_tile_that_tells_nothing_takes_the_whole_images_depth():
-    coarse = smooth(20, 30).astype(np.float32)
-    for fine in (np.ones_like(coarse), -coarse, np.full_like(coarse, np.nan)):
-        np.testing.assert_array_equal(align_tile(fine, coarse, 4), coarse)
+def test_an_image_without_depth_stays_flat_in_tiles():
     for image in (np.full((50, 70, 3), 90, np.uint8), np.zeros((50, 70, 3), np.uint8)):
         found = depth(image, model=estimator(side=16, moody=True), detail="tiled")
         assert np.ptp(found.values) < 1e-6 and not found.normalized().any()

@@ -20,6 +20,7 @@ __all__ = [
     "COLOUR_MAPS",
     "KINDS",
     "Kind",
+    "align_tile",
     "checked_depth",
     "coloured",
     "fit_scale",
@@ -37,6 +38,8 @@ Bool = npt.NDArray[np.bool_]
 Kind: TypeAlias = Literal["inverse", "metric"]
 
 KINDS = ("inverse", "metric")
+# What is wider than this standard deviation, in pixels of the whole image's depth, is taken from there.
+RESOLVED = 2.0
 COLOUR_MAPS = {
     "grey": None,
     "inferno": cv2.COLORMAP_INFERNO,
@@ -146,6 +149,41 @@ def fit_scale(values: npt.NDArray[Any], inverse: npt.NDArray[Any]) -> float:
     x, y = _pairs(values, inverse)
     power = float(np.square(x).sum())
     return float((x * y).sum()) / power if power else 0.0
+
+
+def align_tile(fine: Float, coarse: Float, cell: int) -> Float:
+    """Bring a tile's depth to that of the whole image, by least squares of scale and shift.
+
+    A tile shows a part of the scene, whose slant and bend a model guesses less well than those of the whole. What is
+    left over after the fit is therefore taken off where it is as coarse as the whole image's depth resolves well; the
+    tile gives what is finer than that.
+
+    Args:
+        fine: (h, w), the tile's own depth, of any scale and shift.
+        coarse: (h, w), the whole image's depth there.
+        cell: the side in pixels of what `coarse` resolves; both are compared as means over such squares, since detail
+            that only `fine` has would make its scale come out too small.
+
+    Returns:
+        (h, w); `coarse` itself where `fine` is constant, runs against it or is not finite.
+
+    Example:
+        >>> coarse = np.float32([[1, 2], [3, 4]])
+        >>> align_tile(10 * coarse + 5, coarse, 1)
+        array([[1., 2.],
+               [3., 4.]], dtype=float32)
+    """
+    if not (np.isfinite(fine).all() and np.isfinite(coarse).all()):
+        return coarse
+    cells = max(1, fine.shape[1] // cell), max(1, fine.shape[0] // cell)
+    means = [cv2.resize(plane, cells, interpolation=cv2.INTER_AREA) for plane in (fine, coarse)]
+    scale, shift = fit_scale_shift(means[0].ravel(), means[1].ravel())
+    if scale <= 0:
+        return coarse
+    left = np.asarray(means[1] - (scale * means[0] + shift), np.float32)
+    left = cv2.GaussianBlur(left, (0, 0), RESOLVED, borderType=cv2.BORDER_REPLICATE)
+    bend = cv2.resize(left, (fine.shape[1], fine.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(scale * fine + shift + bend, np.float32)
 
 
 def metres(inverse: npt.NDArray[Any], valid: Bool, farthest: float | None = None) -> Float:

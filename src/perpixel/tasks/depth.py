@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perpixel.errors import CheckpointError, InputError
 from perpixel.images.read import ImageLike, Photo, read_photo
-from perpixel.ops.tiling import Tile, memory_bytes, plan_tiles, tile_weight
+from perpixel.ops.tiling import memory_bytes, plan_tiles, tile_weight
 from perpixel.results.depth import DepthMap
 from perpixel.tasks.dense import dense_processor, family_of
 from perpixel.tasks.depth_memory import result_memory, working_memory
@@ -39,8 +39,6 @@ FAMILIES = ("depth_anything", "dpt")
 _METRIC_NAMES = re.compile(r"dpt-dinov2-\w+-(nyu|kitti)")
 # Neighbouring tiles share this part of their side.
 OVERLAP = 0.25
-# What is wider than this standard deviation, in pixels of the whole image's depth, is taken from there.
-RESOLVED = 2.0
 # Rows that are enlarged to the image's size at once.
 STRIP = 256
 
@@ -250,7 +248,8 @@ def estimate_depth(
     seen = input_size(estimator, (height, width), size)
     tiled = detail == "tiled" and (height > seen[0] or width > seen[1]) and max(height, width) > side
     if limit is not None:
-        largest = max([seen, *(_tile_inputs(estimator, (height, width), side, size) if tiled else [])], key=np.prod)
+        tile = input_size(estimator, (min(side, height), min(side, width)), size) if tiled else (0, 0)
+        largest = max(seen, tile, key=np.prod)
         needed = working_memory(estimator.network, *largest) + result_memory(height, width, pixels.itemsize, tiled)
         if needed > limit:
             raise InputError(
@@ -327,12 +326,6 @@ def _tile_side(estimator: DepthEstimator, size: int | None) -> int:
     return max(1, round(wanted / multiple)) * multiple
 
 
-def _tile_inputs(
-    estimator: DepthEstimator, shape: tuple[int, int], side: int, size: int | None
-) -> list[tuple[int, int]]:
-    return [input_size(estimator, (min(side, shape[0]), min(side, shape[1])), size)]
-
-
 def _tiled(
     estimator: DepthEstimator,
     pixels: NDArray[np.uint8] | NDArray[np.uint16],
@@ -340,6 +333,8 @@ def _tiled(
     side: int,
     size: int | None,
 ) -> NDArray[np.float32]:
+    from perpixel.ops.depth import align_tile
+
     height, width = pixels.shape[:2]
     coarse = enlarged(estimator.processor, whole, (height, width))
     finite = coarse[np.isfinite(coarse)]
@@ -353,52 +348,10 @@ def _tiled(
     overlap = int(side * OVERLAP)
     total, weights = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     for tile in plan_tiles(np.ones((height, width), bool), side, overlap):
-        fine = enlarged(estimator.processor, _predict(estimator, pixels[tile.window], size), _shape(tile))
+        shape = tile.bottom - tile.top, tile.right - tile.left
+        fine = enlarged(estimator.processor, _predict(estimator, pixels[tile.window], size), shape)
         fitted = align_tile(fine, coarse[tile.window], cell)
         weight = tile_weight(tile, height, width, overlap)
         total[tile.window] += weight * np.maximum(fitted, floor)
         weights[tile.window] += weight
     return np.divide(total, weights, out=total)
-
-
-def _shape(tile: Tile) -> tuple[int, int]:
-    return tile.bottom - tile.top, tile.right - tile.left
-
-
-def align_tile(fine: NDArray[np.float32], coarse: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
-    """Bring a tile's depth to that of the whole image, by least squares of scale and shift.
-
-    A tile shows a part of the scene, whose slant and bend a model guesses less well than those of the whole. What is
-    left over after the fit is therefore taken off where it is as coarse as the whole image's depth resolves well; the
-    tile gives what is finer than that.
-
-    Args:
-        fine: (h, w), the tile's own depth, of any scale and shift.
-        coarse: (h, w), the whole image's depth there.
-        cell: the side in pixels of what `coarse` resolves; both are compared as means over such squares, since detail
-            that only `fine` has would make its scale come out too small.
-
-    Returns:
-        (h, w); `coarse` itself where `fine` is constant, runs against it or is not finite.
-
-    Example:
-        >>> coarse = np.float32([[1, 2], [3, 4]])
-        >>> align_tile(10 * coarse + 5, coarse, 1)
-        array([[1., 2.],
-               [3., 4.]], dtype=float32)
-    """
-    import cv2
-
-    from perpixel.ops.depth import fit_scale_shift
-
-    if not (np.isfinite(fine).all() and np.isfinite(coarse).all()):
-        return coarse
-    cells = max(1, fine.shape[1] // cell), max(1, fine.shape[0] // cell)
-    means = [cv2.resize(plane, cells, interpolation=cv2.INTER_AREA) for plane in (fine, coarse)]
-    scale, shift = fit_scale_shift(means[0].ravel(), means[1].ravel())
-    if scale <= 0:
-        return coarse
-    left = np.asarray(means[1] - (scale * means[0] + shift), np.float32)
-    left = cv2.GaussianBlur(left, (0, 0), RESOLVED, borderType=cv2.BORDER_REPLICATE)
-    bend = cv2.resize(left, (fine.shape[1], fine.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(scale * fine + shift + bend, np.float32)
