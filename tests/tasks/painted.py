@@ -28,6 +28,16 @@ def scene():
     return image
 
 
+def moved(shifts):
+    """A film's frames: the picture under its sky, further to the right by so many pixels in each."""
+    frames = []
+    for shift in shifts:
+        frame = np.roll(scene(), shift, axis=1)
+        frame[:12] = scene()[:12]
+        frames.append(frame)
+    return frames
+
+
 def mask(*numbers):
     found = np.zeros((96, 128), bool)
     for number in numbers:

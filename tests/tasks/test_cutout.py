@@ -59,7 +59,7 @@ def test_a_box_and_clicks_become_a_mask(scene):
 @pytest.mark.parametrize(
     ("hints", "message"),
     [
-        ({}, r"needs a hint .* trimap=, mask=, box=\(x0, y0, x1, y1\) or points=\[\(x, y\)\]"),
+        ({}, r"needs a hint .* a trimap, a mask, box=\(x0, y0, x1, y1\) or points=\[\(x, y\)\]"),
         ({"points": [], "background_points": []}, "needs a hint"),
         ({"trimap": np.zeros((72, 96), np.uint8), "box": BOX}, "got trimap and box and points: give one"),
         ({"mask": np.ones((72, 96), bool), "points": [(4, 4)]}, "got mask and box and points: give one"),

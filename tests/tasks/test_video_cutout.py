@@ -15,7 +15,7 @@ from perpixel.metrics.temporal import flicker
 from perpixel.ops.trimap import trimap_from_alpha
 from perpixel.tasks import video_cutout
 from perpixel.tasks.video_cutout import cutout_film
-from tasks.painted import PARTS, painted_segmenter, scene
+from tasks.painted import PARTS, moved, painted_segmenter
 
 HEIGHT, WIDTH = 72, 96
 
@@ -169,16 +169,6 @@ def test_a_subject_that_leaves_the_picture_is_gone(tmp_path, known):
     assert found[-1].result.alpha.mean() < 0.01
 
 
-def label_film(path, shifts):
-    """The picture that the painted segmenter knows, moved."""
-    frames = []
-    for shift in shifts:
-        frame = np.roll(scene(), shift, axis=1)
-        frame[:12] = scene()[:12]
-        frames.append(frame)
-    return lossless(path, frames)
-
-
 class Plain:
     """A stand-in for the matting model that halves what is unknown."""
 
@@ -189,7 +179,7 @@ class Plain:
 def test_a_label_is_found_and_looked_for_again(tmp_path, monkeypatch):
     monkeypatch.setattr(video_cutout, "estimate_alpha", Plain())
     monkeypatch.setattr(video_cutout, "load_matting_model", lambda *_: None)
-    path = label_film(tmp_path / "a.mkv", range(6))
+    path = lossless(tmp_path / "a.mkv", moved(range(6)))
     segmenter = painted_segmenter()
     found = list(cutout_film(path, label="dog", segmentation_model=segmenter, every=2))
     x0, y0, x1, y1 = PARTS[2][2]
@@ -252,9 +242,9 @@ def test_hints_that_do_not_fit_are_refused(tmp_path):
     path = lossless(tmp_path / "a.mkv", [np.zeros((48, 64, 3), np.uint8)] * 2)
     with pytest.raises(InputError, match="trimap is 10×20 but the image is 64×48"):
         cutout_film(path, trimap_first=np.array([[0, 255] * 5] * 20, np.uint8))
-    with pytest.raises(InputError, match="mask_first is 10×20 but the film is 64×48"):
+    with pytest.raises(InputError, match="mask is 10×20 but the image is 64×48"):
         cutout_film(path, mask_first=np.array([[False, True] * 5] * 20))
-    with pytest.raises(InputError, match=r"needs one hint .* has none"):
+    with pytest.raises(InputError, match=r"needs a hint that tells the subject"):
         cutout_film(path)
     with pytest.raises(InputError, match="got box and points and label"):
         cutout_film(path, box=(0, 0, 9, 9), label="dog")

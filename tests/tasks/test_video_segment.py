@@ -8,7 +8,7 @@ from perpixel.images.video import open_film
 from perpixel.ops.flow import Motion
 from perpixel.results import Segments
 from perpixel.tasks.video_segment import PATIENCE, SegmentFilm, Tracks, segment_film
-from tasks.painted import painted_segmenter, scene
+from tasks.painted import moved, painted_segmenter, scene
 
 LABELS = {0: "person", 1: "sky"}
 
@@ -71,18 +71,9 @@ def test_what_cannot_be_counted_is_one_thing_wherever_it_is():
     assert at(tracks.follow(found((30, 0, 60, 40), things=()), still()), 40) == at(first, 10)
 
 
-def film(path, shifts):
-    frames = []
-    for shift in shifts:
-        frame = np.roll(scene(), shift, axis=1)
-        frame[:12] = scene()[:12]
-        frames.append(frame)
-    return lossless(path, frames)
-
-
 @pytest.mark.parametrize("kind", ["panoptic", "instance"])
 def test_a_film_keeps_ids_and_colours(tmp_path, kind):
-    path = film(tmp_path / "a.mkv", [0, 2, 4, 6])
+    path = lossless(tmp_path / "a.mkv", moved([0, 2, 4, 6]))
     results = segment_film(path, model=painted_segmenter(), kind=kind)
     assert isinstance(results, SegmentFilm)
     frames = [each.result for each in results]
@@ -103,7 +94,7 @@ def test_a_film_keeps_ids_and_colours(tmp_path, kind):
 
 
 def test_labels_and_the_film_itself_are_kept(tmp_path):
-    path = film(tmp_path / "a.mkv", [0, 1])
+    path = lossless(tmp_path / "a.mkv", moved([0, 1]))
     results = segment_film(path, model=painted_segmenter(), labels="dog")
     assert {each.label for one in results for each in one.result} == {"dog"}
     results.save(tmp_path / "out.mp4")

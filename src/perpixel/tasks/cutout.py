@@ -141,11 +141,11 @@ class Hint:
         ]
         if not given:
             raise InputError(
-                "cutout needs a hint that tells the subject: trimap=, mask=, box=(x0, y0, x1, y1) or "
+                "cutting out needs a hint that tells the subject: a trimap, a mask, box=(x0, y0, x1, y1) or "
                 'points=[(x, y)], or label="person" or subject="largest" with a segmentation model'
             )
         if len(given) > 1:
-            raise InputError(f"cutout got {' and '.join(given)}: give one of them")
+            raise InputError(f"cutting out got {' and '.join(given)}: give one of them")
         if self.index is not None and self.label is None:
             raise InputError(f"index={self.index} is given without a label: add label=, such as label='person'")
         if self.subject not in (None, "largest"):

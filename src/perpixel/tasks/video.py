@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class FrameResult(Generic[Result]):
     cut: bool
 
 
-class FilmResults(Generic[Result]):
+class FilmResults(ABC, Generic[Result]):
     """The results of a film: iterate over them, which does the work, or `save` them as a film.
 
     Nothing is kept: iterating again does the work again.
@@ -51,8 +52,9 @@ class FilmResults(Generic[Result]):
 
     film: Film
 
+    @abstractmethod
     def __iter__(self) -> Iterator[FrameResult[Result]]:
-        raise NotImplementedError
+        """Frame by frame."""
 
     def __len__(self) -> int:
         raise TypeError("how many frames a film has is only known when it has been read: see film.count")

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import InputError, PerpixelWarning
-from perpixel.images.read import ImageLike, Photo, read_mask, read_trimap
+from perpixel.images.read import ImageLike, Photo, read_trimap
 from perpixel.images.video import Film, FilmFrame
 from perpixel.ops.flow import Motion, Motions, warp
 from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, steadied, subject_motion
-from perpixel.ops.subject import mask_from_box, mask_from_points
 from perpixel.ops.tiling import memory_bytes
-from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap, trimap_from_mask
+from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
 from perpixel.results import Matte, Segment, Segments
 from perpixel.results.matte import Background
+from perpixel.tasks.cutout import Hint, trimap_of_hint
 from perpixel.tasks.matting import estimate_alpha, load_matting_model
 from perpixel.tasks.precision import Engine, Precision
 from perpixel.tasks.subject import choose, trimap_of
@@ -110,31 +110,13 @@ def cutout_film(
         >>> cutout_film("film.mp4", trimap_first="trimap.png").save("out.mov")  # doctest: +SKIP
     """
     opened = as_film(film)
-    clicks = bool(points) or bool(background_points)
-    hints = {
-        "trimap_first": trimap_first is not None,
-        "mask_first": mask_first is not None,
-        "box and points": box is not None or clicks,
-        "label": label is not None,
-        "subject": subject is not None,
-    }
-    given = [name for name, there in hints.items() if there]
-    if len(given) != 1:
-        what = f"got {' and '.join(given)}" if given else "has none"
-        raise InputError(
-            f"cutout_film needs one hint that tells the subject, and {what}: give trimap_first=, mask_first=, "
-            'box=(x0, y0, x1, y1) or points=[(x, y)] for the first frame, or label="person"'
-        )
-    if index is not None and label is None:
-        raise InputError(f"index={index} is given without a label: add label=, such as label='person'")
-    if subject not in (None, "largest"):
-        raise InputError(f"subject={subject!r} is not known: use 'largest', or label= for the name of the subject")
+    hint = Hint(trimap_first, mask_first, box, points, background_points, label, index, subject)
     if every < 1:
         raise InputError(f"every is {every}: give a whole number of frames from 1")
     limit = None if max_memory is None else memory_bytes(max_memory)
     finder = None
     first: Grey | None = None
-    if label is not None or subject is not None:
+    if hint.by_segments:
         from perpixel.tasks.segmentation import labels_meant, load_segmenter
 
         segmenter = load_segmenter(segmentation_model, device, dtype, engine)
@@ -142,7 +124,8 @@ def cutout_film(
         finder = _Finder(segmenter, names, index, label)
     else:
         photo = Photo(next(opened.frames()).pixels)
-        first = _first_trimap(photo, trimap_first, mask_first, box, points, background_points)
+        first = snap_trimap(read_trimap(trimap_of_hint(photo, hint)))
+        check_trimap(first, (photo.height, photo.width))
     network = load_matting_model(model, device, dtype, engine)
     return CutoutFilm(opened, network, first, finder, every, limit, steady)
 
@@ -352,33 +335,6 @@ def _same(found: Segments, body: Float, names: list[str] | None) -> Sequence[Seg
         if share > most:
             best, most = segment, share
     return [best] if best is not None else []
-
-
-def _first_trimap(
-    photo: Photo,
-    trimap: ImageLike | None,
-    mask: ImageLike | None,
-    box: Sequence[int] | None,
-    points: Sequence[Sequence[int]] | None,
-    background_points: Sequence[Sequence[int]] | None,
-) -> Grey:
-    size = photo.height, photo.width
-    if trimap is not None:
-        known = snap_trimap(read_trimap(trimap))
-        check_trimap(known, size)
-        return known
-    if mask is not None:
-        read = read_mask(mask)
-        if read.shape != size:
-            raise InputError(
-                f"mask_first is {read.shape[1]}×{read.shape[0]} but the film is {photo.width}×{photo.height} "
-                "(width×height): make it from the film's first frame"
-            )
-        return trimap_from_mask(read)
-    if points or background_points:
-        return trimap_from_mask(mask_from_points(photo.rgb8, points or [], background_points or [], box))
-    assert box is not None
-    return trimap_from_mask(mask_from_box(photo.rgb8, box))
 
 
 def _settled(alpha: Float) -> Float:
