@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
@@ -39,6 +39,26 @@ class Columns:
     trimap: str | None = None
     mask: str | None = None
     label: str | None = None
+
+    def picture(self, names: Sequence[str], table: str) -> str:
+        """The column of photographs in a table with columns of these names.
+
+        Args:
+            names: what columns there are.
+            table: what it is called in errors.
+
+        Raises:
+            InputError: one of the columns is not there, or which one has the photographs cannot be told.
+        """
+        for wanted in (self.image, self.key, self.trimap, self.mask, self.label):
+            if wanted is not None and wanted not in names:
+                raise InputError(f"{table} has no column {wanted!r}: it has {', '.join(names)}")
+        if self.image is not None:
+            return self.image
+        usual = [name for name in names if name.lower() in IMAGE_COLUMNS]
+        if len(usual) != 1:
+            raise InputError(f"which column of {table} holds the pictures? Name it; it has {', '.join(names)}")
+        return usual[0]
 
 
 def tar_records(path: Path, key: str, owns: Callable[[str], bool]) -> Iterator[Record]:
@@ -145,7 +165,7 @@ def table_keys(path: Path, key: str, columns: Columns) -> Iterator[str]:
         InputError: the table cannot be read, or has no such columns.
     """
     table = _open(path)
-    _columns(path, table, columns)
+    columns.picture(table.schema_arrow.names, str(path))
     if columns.key is None:
         yield from (f"{key}/{number}" for number in range(int(table.metadata.num_rows)))
         return
@@ -165,7 +185,7 @@ def table_records(path: Path, key: str, columns: Columns, owns: Callable[[str], 
     stamp = stamp_of(path) or ""
     try:
         table = _open(path)
-        image = _columns(path, table, columns)
+        image = columns.picture(table.schema_arrow.names, str(path))
         roles = {"image": image, "key": columns.key, "trimap": columns.trimap, "mask": columns.mask}
         roles["label"] = columns.label
         names = {role: name for role, name in roles.items() if name is not None}
@@ -214,17 +234,3 @@ def _open(path: Path) -> Any:
         raise InputError(
             f"{path} cannot be read ({' '.join(str(error).split())}): is it Parquet, and whole?"
         ) from error
-
-
-def _columns(path: Path, table: Any, columns: Columns) -> str:
-    """The name of the image column; refuses columns that are not there."""
-    names: list[str] = list(table.schema_arrow.names)
-    for wanted in (columns.image, columns.key, columns.trimap, columns.mask, columns.label):
-        if wanted is not None and wanted not in names:
-            raise InputError(f"{path} has no column {wanted!r}: it has {', '.join(names)}")
-    if columns.image is not None:
-        return columns.image
-    found = [name for name in names if name.lower() in IMAGE_COLUMNS]
-    if len(found) != 1:
-        raise InputError(f"which column of {path} holds the pictures? Name it; it has {', '.join(names)}")
-    return found[0]

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import perpixel
-from perpixel.batch.archives import IMAGE_COLUMNS, Columns
+from perpixel.batch.archives import Columns
 from perpixel.batch.job import Job
 from perpixel.batch.ray_cluster import Cluster, import_ray
 from perpixel.batch.records import Content, Record, Row
@@ -103,7 +103,7 @@ class DatasetWorker:
             raise InputError(
                 f"the Dataset has a column {taken[0]!r} already: rename it, the result would take its place"
             )
-        image = self._image_column(batch)
+        image = self._columns.picture(list(batch), "the Dataset")
         found: dict[str, list[Any]] = {name: [] for name in new}
         # One by one, or a stack at a time: what is decoded must not fill the memory.
         step = self._worker.stack
@@ -116,18 +116,6 @@ class DatasetWorker:
 
     def __del__(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _image_column(self, batch: dict[str, NDArray[Any]]) -> str:
-        columns = self._columns
-        for name in (columns.image, columns.trimap, columns.mask, columns.label):
-            if name is not None and name not in batch:
-                raise InputError(f"the Dataset has no column {name!r}: it has {', '.join(batch)}")
-        if columns.image is not None:
-            return columns.image
-        usual = [name for name in batch if name.lower() in IMAGE_COLUMNS]
-        if len(usual) != 1:
-            raise InputError(f"which column holds the pictures? Name it; the Dataset has {', '.join(batch)}")
-        return usual[0]
 
     def _names(self) -> list[str]:
         notes = [f"{name}_note" for name in self._job.save if self._job.task == "depth" and name in DEPTH_NOTES]
