@@ -1,4 +1,4 @@
-"""What many tests share: the environment of a program that is started, and example pictures."""
+"""What many tests share: the environment of a program that is started, example pictures, and small models."""
 
 import os
 import sys
@@ -23,6 +23,28 @@ def examples() -> Path:
 def program_environment() -> dict[str, str]:
     """The environment for a subprocess that runs this source tree, without a network."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def matting_model(tmp_path_factory) -> str:
+    """The folder of a ViTMatte of a few thousand random weights."""
+    from models.vitmatte.tiny import tiny_model
+
+    path = tmp_path_factory.mktemp("vitmatte")
+    tiny_model().save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def depth_model(tmp_path_factory) -> str:
+    """The folder of a DPT of a few thousand random weights."""
+    from models.dpt.tiny import tiny_model
+    from perpixel.models.dpt.processor import DPTImageProcessor
+
+    path = tmp_path_factory.mktemp("dpt")
+    tiny_model().save_pretrained(path)
+    DPTImageProcessor(size=32, keep_aspect_ratio=True, ensure_multiple_of=32).save_pretrained(path)
+    return str(path)
 
 
 @pytest.fixture(autouse=True)

@@ -1,27 +1,8 @@
-"""Models of a few thousand weights in folders, and folders of small photographs."""
+"""Folders of small photographs and their trimaps."""
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from models.dpt.tiny import tiny_model as dpt
-from models.vitmatte.tiny import tiny_model as vitmatte
-from perpixel.models.dpt.processor import DPTImageProcessor
-
-
-@pytest.fixture(scope="session")
-def matting_model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("vitmatte")
-    vitmatte().save_pretrained(path)
-    return str(path)
-
-
-@pytest.fixture(scope="session")
-def depth_model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("dpt")
-    dpt().save_pretrained(path)
-    DPTImageProcessor(size=32, keep_aspect_ratio=True, ensure_multiple_of=32).save_pretrained(path)
-    return str(path)
 
 
 def picture(number, size=(24, 32)):
