@@ -145,7 +145,7 @@ def _start(ray: Any, cluster: Cluster, options: dict[str, Any]) -> None:
                 **options,
             )
             return
-        except Exception:
+        except Exception:  # of several kinds, as above; that of the last try goes on
             ray.shutdown()
             if tried == STARTS:
                 raise

@@ -122,7 +122,7 @@ class Worker:
             else:
                 ready = self._stages.prepare(photo)
             return Loaded(record, ready, replace(row, seconds=time.perf_counter() - start))
-        except Exception as error:
+        except Exception as error:  # whatever one picture does, its line says it and the others go on
             return failed(row, error, start)
 
     def compute(self, loaded: Sequence[Loaded]) -> list[Computed]:
@@ -133,7 +133,7 @@ class Worker:
         stages: Any = self._stages
         try:
             outputs = stages.run([each.ready for each in loaded])
-        except Exception as error:
+        except Exception as error:  # see `load`
             if len(loaded) == 1:
                 return [Computed(loaded[0], row=failed(loaded[0].row, error, start))]
             # One of them is to blame, and the others have a right to their results.
@@ -156,7 +156,7 @@ class Worker:
         try:
             result = stages.finish(loaded.ready, computed.output)
             outputs = self._save(result, loaded.record)
-        except Exception as error:
+        except Exception as error:  # see `load`
             if _is_end(error):
                 raise OutputError(
                     f"{self.out} cannot be written ({_reason(error)}): what is done is kept; make room and start again"

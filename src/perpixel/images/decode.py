@@ -49,7 +49,7 @@ def decode(source: ImageLike, *, max_pixels: int, managed: bool, what: str = "im
         check_size(*source.size, max_pixels, str(label))
         try:
             source.load()
-        except Exception as error:
+        except Exception as error:  # nearly anything, as below
             raise InputError(f"{label} cannot be decoded ({error}): pass the file's path for details") from error
         return _upright(_from_pillow(source, str(label), managed))
     if isinstance(source, np.ndarray):
@@ -174,7 +174,7 @@ def _sixteen_bit(values: NDArray[Any], label: str) -> NDArray[np.uint16]:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF says nothing about the picture
+    except Exception:  # nearly anything, and broken EXIF says nothing about the picture: it stays as it lies
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

@@ -107,7 +107,7 @@ def identify(source: Source) -> ImageFile.ImageFile | None:
             return factory(source.stream, "")
         except _NOT_THIS_FORMAT:
             continue
-        except Exception as error:
+        except Exception as error:  # forty readers of headers raise nearly anything on hostile bytes
             raise damaged(source, error) from error
     return None
 

@@ -37,7 +37,7 @@ def plain_errors() -> Iterator[None]:
     except MemoryError:
         words = "There is not enough memory for this picture: make it smaller, or choose a smaller model."
         raise gr.Error(words, title="Out of memory", print_exception=False) from None
-    except Exception:
+    except Exception:  # what the page does not know is in the log, with its trace
         LOG.exception("Studio met an error that it does not know")
         words = "Something unexpected went wrong. The program's log has the details; another picture may work."
         raise gr.Error(words, title="That did not work", print_exception=False) from None

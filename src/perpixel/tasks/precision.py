@@ -33,7 +33,7 @@ def check_device(device: str | torch.device | None) -> None:
         return
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, ImportError):  # AssertionError of CUDA, ImportError of rarer ones
         raise InputError(f"there is no device {str(device)!r} here: use 'cpu', or install a driver for it") from None
 
 
