@@ -6,6 +6,7 @@ import threading
 import weakref
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +97,31 @@ def test_who_gives_up_is_not_worked_for():
 
     asyncio.run(main())
     assert done == [2]
+
+
+def test_a_network_that_nobody_waits_for_is_stopped_and_the_next_is_worked_for():
+    layers = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(3)))
+    begun, go_on, ran = threading.Event(), threading.Event(), []
+
+    def held(items):
+        begun.set()
+        assert go_on.wait(10)
+        ran.extend(layers(item) for item in items)
+        return items
+
+    async def main():
+        scheduler = Scheduler(2, lambda *_: None)
+        scheduler.start()
+        left = asyncio.create_task(scheduler.submit("a", held, 1))
+        await asyncio.to_thread(begun.wait, 10)
+        left.cancel()
+        await asyncio.wait([left])
+        go_on.set()
+        assert await scheduler.submit("b", lambda items: [layers(item) for item in items], 2) == 2
+        await asyncio.to_thread(scheduler.stop)
+
+    asyncio.run(main())
+    assert ran == []
 
 
 def test_the_end_waits_for_what_is_queued():

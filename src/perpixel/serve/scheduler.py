@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perpixel.tasks.stopping import Stopped, stoppable
+
 Run = Callable[[Sequence[Any]], Sequence[Any]]
 
 
@@ -26,7 +28,7 @@ class Scheduler:
     """Runs work in one thread, in the order in which it came, and equal work together.
 
     While a batch runs, more comes in; when it is done, the oldest and all that is equal to it are the next. Nobody
-    waits for a batch to become full.
+    waits for a batch to become full. A batch that nobody waits for any longer is stopped within a layer of its network.
 
     Args:
         batch: how much equal work is run at once.
@@ -37,6 +39,7 @@ class Scheduler:
         self._batch = batch
         self._ran = ran
         self._jobs: deque[_Job] = deque()
+        self._running: list[_Job] = []
         self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="perpixel-model", daemon=True)
@@ -59,7 +62,7 @@ class Scheduler:
     async def submit(self, key: Hashable, run: Run, item: Any) -> Any:
         """Have `run([item, …])` called, with further items of an equal key, and get this item's result.
 
-        A caller that is cancelled takes its work out of the queue, unless it runs already.
+        A caller that is cancelled takes its work out of the queue, or gives it up where it runs already.
 
         Args:
             key: work of an equal key may be given to the `run` of any of its callers.
@@ -84,19 +87,26 @@ class Scheduler:
                     self._jobs.remove(job)
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: bool(self._jobs) or self._ended)
-                if not self._jobs:
-                    return
-                jobs = self._taken()
-            start = time.perf_counter()
-            outcomes = _outcomes(jobs)
-            self._ran(jobs[0].key, len(jobs), time.perf_counter() - start)
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                _tell(job, outcome)
-            # What is still named here would stay in memory until the next work comes.
-            del jobs, outcomes, job, outcome
+        with stoppable(self._check_wanted):
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: bool(self._jobs) or self._ended)
+                    if not self._jobs:
+                        return
+                    jobs = self._running = self._taken()
+                start = time.perf_counter()
+                outcomes = _outcomes(jobs)
+                self._ran(jobs[0].key, len(jobs), time.perf_counter() - start)
+                for job, outcome in zip(jobs, outcomes, strict=True):
+                    _tell(job, outcome)
+                # What is still named here would stay in memory until the next work comes.
+                self._running = []
+                del jobs, outcomes, job, outcome
+
+    def _check_wanted(self) -> None:
+        """Stop the network where everybody whom it works for has gone, or was told that the time is over."""
+        if all(job.future.cancelled() for job in self._running):
+            raise Stopped
 
     def _taken(self) -> list[_Job]:
         """Take the oldest job out of the queue, and those that are equal to it."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from perpixel.tasks.stopping import Stopped, stoppable
 
 Result = TypeVar("Result")
-
-
-class Stopped(Exception):
-    """Raised inside work that was cancelled; nobody waits for its result any more."""
 
 
 class Stop:
@@ -56,17 +54,6 @@ async def in_thread(work: Callable[[Stop], Result]) -> Result:
 
 
 def _watched(work: Callable[[Stop], Result], stop: Stop) -> Result:
-    from torch.nn.modules.module import register_module_forward_pre_hook
-
-    own = threading.get_ident()
-
-    def look(module: Any, inputs: Any) -> None:
-        if threading.get_ident() == own:  # other threads run the same layers for somebody else
-            stop.check()
-
     stop.check()
-    handle = register_module_forward_pre_hook(look)
-    try:
+    with stoppable(stop.check):
         return work(stop)
-    finally:
-        handle.remove()
