@@ -128,7 +128,7 @@ def test_a_worker_tells_a_row_for_each_record(ray_worker, records, tmp_path):
         "2.png",
         "3.png",
     ]
-    assert list((tmp_path / "out" / ".staging").iterdir()) == []
+    assert set((tmp_path / "out" / ".staging").iterdir()) == {first.trials, second.trials}
 
 
 def test_what_kills_its_worker_twice_alone_fails_and_the_rest_is_done(ray_worker, records, monkeypatch):
@@ -164,6 +164,53 @@ def test_one_death_of_a_worker_blames_nobody(ray_worker, records, monkeypatch):
             told(ray_worker(), Chunk(records))
     (outcome,) = told(ray_worker(), Chunk(records))
     assert [row.status for row in outcome.rows] == ["done"] * 4
+
+
+def test_what_a_dead_worker_has_finished_is_not_done_again(ray_worker, records, monkeypatch):
+    from perpixel.batch.ray_worker import Chunk
+    from perpixel.batch.worker import Worker
+
+    write, written = Worker.write, []
+
+    def deadly(self, computed):
+        if computed.loaded.record.key == "2" and written == ["0", "1"]:
+            raise SystemExit
+        written.append(computed.loaded.record.key)
+        return write(self, computed)
+
+    monkeypatch.setattr(Worker, "write", deadly)
+    with pytest.raises(SystemExit):
+        told(ray_worker(), Chunk(records))
+    written.append("dead")
+    (outcome,) = told(ray_worker(), Chunk(records))
+    assert sorted(row.key for row in outcome.rows) == ["0", "1", "2", "3"]
+    assert written == ["0", "1", "dead", "2", "3"]
+
+
+def test_what_workers_had_finished_when_all_was_killed_counts_as_done(matting_model, photographs, tmp_path):
+    from perpixel.batch.manifest import Finished
+    from perpixel.batch.run import staging_folder
+    from perpixel.batch.shards import Shard
+    from perpixel.batch.trials import Trials
+
+    photos, trimaps = photographs([f"{i}.png" for i in range(4)])
+    job, out = Job("matte", model=matting_model), tmp_path / "out"
+    batch(job, photos, out, trimaps=trimaps)
+    finished = Finished(out)
+    rows = list(finished.rows())
+    finished.close()
+    lines = (out / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "manifest.jsonl").write_bytes(b"".join(lines[:2]))  # the rows of two got no further than their chunk
+    staging = staging_folder(out, Shard())
+    staging.mkdir()
+    trials = Trials(staging, [Record(row.key, row.input, b"") for row in rows])
+    for row in rows[1:3]:
+        trials.finish(row)
+    trials.path.write_bytes(trials.path.read_bytes() + b'\n{"key": "3", "inp')
+    summary = batch(job, photos, out, trimaps=trimaps)
+    assert (summary.done, summary.skipped) == (1, 3) and not staging.exists()
+    after = (out / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    assert after[:3] == lines[:3] and len(after) == 4
 
 
 def test_a_full_disk_ends_the_batch_and_tells_what_was_finished(ray_worker, records, monkeypatch):

@@ -1,9 +1,10 @@
 """A batch on a Ray cluster: the photographs stream through a pool of workers, each a process with the model.
 
 Somebody reads what there is to do, and hands it out in chunks; workers write the results where everybody sees them,
-and tell in rows what became of each photograph; the rows come here, to the one process that keeps the manifest. A
-chunk whose worker dies is done once more by another: results are moved to their places whole, and rows come only with
-the end of a chunk, so that nothing is half done and nothing is told twice.
+and tell in rows what became of each photograph; the rows come here, to the one process that keeps the manifest, with
+the end of a chunk. Until then they are in a small file of the chunk's own too: whoever takes it over from a worker that
+died does only the rest, and when the batch itself is ended in the middle they get into the manifest from there.
+Results are moved to their places whole, so nothing is half done.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def ray_rows(
                     passed += outcome.passed
                     for _ in range(outcome.passed):
                         yield None
+                    if outcome.trials is not None:
+                        outcome.trials.unlink(missing_ok=True)
                     if outcome.end is not None:
                         raise outcome.end
         except ray.exceptions.RayError as error:

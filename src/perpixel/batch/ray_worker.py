@@ -14,7 +14,7 @@ import perpixel
 from perpixel.batch.job import Job
 from perpixel.batch.pipeline import Pipeline
 from perpixel.batch.records import Record, Row
-from perpixel.batch.shards import key_digest
+from perpixel.batch.trials import Trials
 from perpixel.batch.worker import Worker
 from perpixel.errors import ConfigError, OutputError, PerpixelError
 
@@ -91,11 +91,13 @@ class Outcome:
         rows: of its records, in any order; some are missing where `end` is given.
         passed: as in the chunk.
         end: what ends the batch.
+        trials: the file that has the rows too; whoever has noted them removes it.
     """
 
     rows: tuple[Row, ...] = ()
     passed: int = 0
     end: PerpixelError | None = None
+    trials: Path | None = None
 
 
 def pack(sent: object) -> Any:
@@ -134,21 +136,21 @@ class RayWorker:
 
     def _outcome(self, chunk: Chunk) -> Outcome:
         rows: list[Row] = []
-        end = chunk.end
+        end, trials = chunk.end, None
         try:
             if chunk.records:
                 worker = self._loaded()
                 trials = Trials(self._place.staging, chunk.records)
-                if trials.begin():
+                rows += [trials.rows[record.key] for record in chunk.records if record.key in trials.rows]
+                if trials.has_begun:
                     self._try_each(worker, trials, chunk.records, rows)
                 else:
                     # In a thread of its own, since in the main one the pipeline would take Ray's signals for itself.
                     with ThreadPoolExecutor(1) as thread:
-                        thread.submit(self._run, worker, chunk.records, rows).result()
-                trials.end()
+                        thread.submit(self._run, worker, trials, chunk.records, rows).result()
         except PerpixelError as error:
             end = error
-        return Outcome(tuple(rows), chunk.passed, end)
+        return Outcome(tuple(rows), chunk.passed, end, None if trials is None else trials.path)
 
     def _loaded(self) -> Worker:
         if self._worker is None:
@@ -158,56 +160,24 @@ class RayWorker:
             self._worker = Worker(self._job, place.out, place.staging, place.settings)
         return self._worker
 
-    def _run(self, worker: Worker, records: Sequence[Record], rows: list[Row]) -> None:
+    def _run(self, worker: Worker, trials: Trials, records: Sequence[Record], rows: list[Row]) -> None:
         with Pipeline(worker, iter(records), self._threads) as pipeline:
-            rows.extend(row for row in pipeline.rows() if row is not None)
+            for row in pipeline.rows():
+                if row is not None:
+                    trials.finish(row)
+                    rows.append(row)
 
     def _try_each(self, worker: Worker, trials: Trials, records: Sequence[Record], rows: list[Row]) -> None:
         """One after the other, so that the one that kills its worker is found; the rest has a right to its results."""
         for number, record in enumerate(records):
+            if record.key in trials.rows:
+                continue
             if trials.deaths(number) >= DEATHS:
                 words = f"the worker died of it {DEATHS} times: the file may be broken, or the memory too little for it"
-                rows.append(Row(record.key, record.source, "failed", worker.settings, stamp=record.stamp, error=words))
-                continue
-            trials.note(f"+{number}")
-            rows.extend(worker.process([record]))
-            trials.note(f"-{number}")
-
-
-class Trials:
-    """What has been tried with a chunk, in a small file that is still there when the process that tried is not.
-
-    Args:
-        staging: the folder of the file.
-        records: of the chunk.
-    """
-
-    def __init__(self, staging: Path, records: Sequence[Record]) -> None:
-        self._path = staging / f"trials-{key_digest(records[0].key):016x}"
-        self._earlier: list[str] = []
-
-    def begin(self) -> bool:
-        """Note that a worker begins; True where one has begun before and not ended."""
-        if self._path.exists():
-            self._earlier = self._path.read_text("utf-8").split()
-        self.note("begun")
-        return bool(self._earlier)
-
-    def deaths(self, number: int) -> int:
-        """How many workers died while they worked on this record alone."""
-        return self._earlier.count(f"+{number}") - self._earlier.count(f"-{number}")
-
-    def note(self, word: str) -> None:
-        """Add a word to the file."""
-        try:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(f"{word}\n")
-        except OSError as error:
-            raise OutputError(
-                f"{self._path.parent} cannot be written ({error.strerror}): what is done is kept; make room and start "
-                "again"
-            ) from error
-
-    def end(self) -> None:
-        """Forget it: the chunk is done."""
-        self._path.unlink(missing_ok=True)
+                found = [Row(record.key, record.source, "failed", worker.settings, stamp=record.stamp, error=words)]
+            else:
+                trials.tries(number)
+                found = worker.process([record])
+            for row in found:
+                trials.finish(row)
+                rows.append(row)

@@ -19,6 +19,7 @@ from perpixel.batch.manifest import Finished, Journal, import_pyarrow, note_sett
 from perpixel.batch.pipeline import Pipeline
 from perpixel.batch.records import Record, Row, now
 from perpixel.batch.shards import Shard
+from perpixel.batch.trials import finished_rows
 from perpixel.batch.worker import Worker
 from perpixel.errors import InputError, OutputError
 
@@ -244,8 +245,7 @@ def run(
         raise OutputError(f"cannot make the folder {out} ({error.strerror}): give another place") from error
     with Journal(out, shard) as journal:
         staging = staging_folder(out, shard)
-        # The journal is ours alone: whoever wrote there before is dead.
-        shutil.rmtree(staging, ignore_errors=True)
+        _clear(staging, journal, out)  # the journal is ours alone: whoever wrote there before is dead
         settings = note_settings(out, job)
         finished = Finished(out)
         try:
@@ -269,7 +269,7 @@ def run(
                         report(progress)
         finally:
             finished.close()
-            shutil.rmtree(staging, ignore_errors=True)
+            _clear(staging, journal, out)
     if manifest is not None:
         finished = Finished(out)
         try:
@@ -302,6 +302,19 @@ def after(progress: Progress, row: Row | None, started: str) -> Progress:
     if row.status == "done":
         return replace(progress, done=progress.done + 1, row=row)
     return replace(progress, failed=progress.failed + 1, row=row)
+
+
+def _clear(staging: Path, journal: Journal, out: Path) -> None:
+    """Note what the workers of a cluster have finished and nobody has noted, then remove the folder."""
+    if rows := list(finished_rows(staging)):
+        finished = Finished(out)
+        try:
+            for row in rows:
+                if finished.find(row.key) != row:
+                    journal.add(row)
+        finally:
+            finished.close()
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _cluster(engine: Literal["local", "ray"] | Cluster) -> Cluster | None:

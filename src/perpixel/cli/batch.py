@@ -1,8 +1,9 @@
 """`perpixel batch`: any number of photographs through one task, stopped and gone on with at will."""
 
 import json as json_text
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -339,8 +340,10 @@ def _run(
         return 0
     perpixel.tune_allocator()  # before torch is imported
     last: Progress | None = None
+    told = sys.stdout
 
-    with progress("images", total, rate=True) as show:
+    # Ray prints what befalls its processes on stdout, whatever it is told: between the lines of JSON.
+    with redirect_stdout(sys.stderr) if cluster else nullcontext(), progress("images", total, rate=True) as show:
 
         def report(now: "Progress") -> None:
             nonlocal last
@@ -353,7 +356,7 @@ def _run(
                 named = error if now.row.input in error else f"{now.row.input}: {error}"
                 typer.echo(f"perpixel: {named}", err=True)
             if as_json:
-                typer.echo(now.row.to_json())
+                typer.echo(now.row.to_json(), file=told)
 
         try:
             summary = run(job, inputs, total, manifest, workers=threads, cluster=cluster, report=report)
@@ -365,9 +368,9 @@ def _run(
                 typer.echo(words, err=True)
             raise
     if as_json:
-        told: dict[str, object] = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
-        told |= {"seconds": round(summary.seconds, 3), "manifest": str(summary.manifest)}
-        typer.echo(json_text.dumps(told))
+        counts: dict[str, object] = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
+        counts |= {"seconds": round(summary.seconds, 3), "manifest": str(summary.manifest)}
+        typer.echo(json_text.dumps(counts))
     else:
         rate = f", {summary.done / summary.seconds:.2f} images a second" if summary.done else ""
         words = _counted(summary.done, summary.skipped, summary.failed)
