@@ -22,6 +22,13 @@ HEAVY = {
     "accelerate",
     "timm",
     "numba",
+    "gradio",
+    "fastapi",
+    "pydantic",
+    "httpx",
+    "ray",
+    "pyarrow",
+    "av",
 }
 SHOW_MODULES = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 
