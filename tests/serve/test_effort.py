@@ -15,7 +15,7 @@ def test_the_model_is_measured_when_it_is_warmed_up():
         async with running(app):
             matting, *others = app.state.service.models.all
             assert matting.effort.pixels == 64 * 64 and 0 < matting.effort.seconds < 30
-            assert [model.effort for model in others] == [None, None]
+            assert [model.effort for model in others] == [None, None]  # these are not warmed up
 
     asyncio.run(main())
 
@@ -34,9 +34,27 @@ def test_a_picture_that_takes_too_long_is_refused_and_a_smaller_one_is_not():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("route", "model", "options"),
+    [("segment", 1, {}), ("depth", 2, {"size": 640}), ("depth", 2, {"detail": "tiled", "size": 32})],
+)
+def test_an_input_that_is_too_large_for_the_others_is_refused_too(route, model, options):
+    async def main():
+        app = make_app(timeout=30.0)
+        async with running(app) as client:
+            app.state.service.models.all[model].effort = Effort(64 * 64, 4.0)
+            asked = form(square(256, 256), options)
+            refused = await client.post(f"/v1/{route}", **asked)
+            assert (refused.status_code, kind_of(refused)) == (413, "too_large")
+            asked = form(square(), {})
+            assert (await client.post(f"/v1/{route}", **asked)).status_code == 200
+
+    asyncio.run(main())
+
+
 def test_more_pixels_take_longer_and_tiles_of_them_less_than_the_whole():
     network, effort = load_matting_model(), Effort(640 * 640, 1.0)
-    found = [effort.expected(network, side, side, None) for side in (640, 1280, 2560)]
+    found = [effort.of_matting(network, side, side, None) for side in (640, 1280, 2560)]
     assert found == pytest.approx([1, 8, 64])
     limit = network.working_memory(1000, 1000, 256)
-    assert 16 < effort.expected(network, 2560, 2560, limit) < 64
+    assert 16 < effort.of_matting(network, 2560, 2560, limit) < 64

@@ -180,6 +180,20 @@ def test_options_that_are_no_json(client, text):
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 1}, "'size'"),
+        ({"size": {"shortest_edge": 64, "longest_edge": 1}}, "'size.longest_edge'"),
+        ({"labels": []}, "'labels' cannot be used: List should have at least 1"),
+        ({"labels": ["dog", ""]}, "'labels.1'"),
+    ],
+)
+def test_options_are_called_as_the_client_calls_them(client, options, words):
+    refused = client.post("/v1/segment", **form(square(), options))
+    assert refused.status_code == 422 and words in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
     ("data", "status"),
     [
         (b"", 422),

@@ -50,6 +50,17 @@ def test_uploads_to_the_page_have_the_same_limit(client):
     assert (response.status_code, kind_of(response)) == (413, "too_large")
 
 
+def test_an_upload_that_grows_beyond_it_while_gradio_reads_is_told_so_too(client):
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    response = client.post(
+        "/gradio_api/upload",
+        content=(part for part in (head, *[b"y" * 20_000] * 10)),
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+        auth=("anybody", TOKEN),
+    )
+    assert (response.status_code, kind_of(response)) == (413, "too_large")
+
+
 def test_no_file_of_the_server_is_shown(client):
     for path in ("/etc/passwd", "pyproject.toml", "../../etc/passwd"):
         response = client.get(f"/gradio_api/file={path}", auth=("anybody", TOKEN))

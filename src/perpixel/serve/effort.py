@@ -1,7 +1,8 @@
-"""How long a matting model would work on a picture, so that one which cannot be done in time is refused at once."""
+"""How long a model would work on a picture, so that one which cannot be done in time is refused at once."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +16,34 @@ class Effort:
     """What a model took for one picture.
 
     Attributes:
-        pixels: of the picture.
+        pixels: that it saw.
         seconds: of the processor, in the model's thread, so that other work on the machine does not count.
     """
 
     pixels: int
     seconds: float
 
-    def expected(self, network: Any, height: int, width: int, limit: int | None) -> float:
-        """The seconds for another picture, if all of it is unknown and nothing else is to be done.
+    def expected(self, pixels: int, growth: float = GROWTH) -> float:
+        """The seconds for an input of another size.
+
+        Args:
+            pixels: that the model would see.
+            growth: the power of the pixels that the time grows with; small inputs cost by the pixel.
+
+        >>> Effort(400_000, 0.5).expected(1_600_000), Effort(400_000, 0.5).expected(100_000)
+        (4.0, 0.125)
+        """
+        ratio = pixels / self.pixels
+        return self.seconds * ratio ** (growth if ratio > 1 else 1)
+
+    def of_matting(self, network: Any, height: int, width: int, limit: int | None) -> float:
+        """The seconds for a picture's alpha, if all of it is unknown and nothing else is to be done.
 
         Args:
             network: the model.
             height: of the picture.
             width: likewise.
             limit: of its working memory in bytes, beyond which it sees tiles.
-
-        >>> Effort(400_000, 0.5).expected(None, 1000, 1600, None)
-        4.0
         """
         from perpixel.tasks.matting import AREAS, SMALLEST_TILE
 
@@ -42,4 +53,23 @@ class Effort:
             while side > SMALLEST_TILE and network.working_memory(side, side, AREAS[-1]) > limit:
                 side = side * 3 // 4
             seen, tiles = side * side, max(1.0, height * width / side**2)
-        return float(tiles * self.seconds * (seen / self.pixels) ** GROWTH)
+        return tiles * self.expected(seen)
+
+    def of_depth(self, estimator: Any, height: int, width: int, size: int | None, tiled: bool) -> float:
+        """The seconds for a picture's depth.
+
+        Args:
+            estimator: the model.
+            height: of the picture.
+            width: likewise.
+            size: of the model's input, as in `perpixel.depth`.
+            tiled: whether it also sees tiles of the picture's own pixels.
+        """
+        from perpixel.tasks.depth import OVERLAP, input_size
+
+        seconds = self.expected(math.prod(input_size(estimator, (height, width), size)))
+        side = size or math.isqrt(self.pixels)
+        if tiled and max(height, width) > side:
+            step = side * (1 - OVERLAP)
+            seconds += math.ceil(height / step) * math.ceil(width / step) * self.expected(side * side)
+        return seconds

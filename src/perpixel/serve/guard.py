@@ -91,6 +91,10 @@ class Guard:
                 ended = not message.get("more_body", False)
             await send(message)
 
+        async def within(message: Message) -> None:
+            if body.refused is None or status:  # Gradio makes a 500 of a body that is broken off
+                await answer(message)
+
         failure: BaseException | None = None
         task = asyncio.current_task()
         if task is not None and not _for_programs(scope["path"]):
@@ -100,7 +104,9 @@ class Guard:
                 if not self._may(scope):
                     raise self._stranger(scope["path"])
                 body.check()
-                await self._app(scope, body, answer)
+                await self._app(scope, body, within)
+                if body.refused is not None and not status:
+                    raise body.refused
             except ClientGone:
                 status = GONE
             except asyncio.CancelledError:
@@ -109,7 +115,7 @@ class Guard:
                 if not ended:
                     await answer({"type": "http.response.body", "body": b""})
             except Exception as error:
-                refusal = refusal_of(error)
+                refusal = body.refused or refusal_of(error)
                 if refusal is None:
                     failure = error
                     refusal = Refusal(500, "internal", "the server failed: its log tells more under the request's id")

@@ -26,8 +26,9 @@ def start_log(form: Literal["text", "json"]) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     LOGGER.setLevel(logging.INFO)
-    # It warns of every form that is none; the request's own line tells that.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    # They tell of every form that is none, and every damaged TIFF; the request's own line tells that.
+    for name in ("python_multipart", "tifffile"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class TextLines(logging.Formatter):

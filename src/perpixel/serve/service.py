@@ -194,7 +194,7 @@ class Service:
         options = read_options(route, json.dumps(asked).encode())
         same = (self._stages(fields, options, FORMS[0], WHATS[route][0]) for _ in range(self._places))
         await asyncio.gather(*same)
-        if model.task == "matting" and model.effort is None:
+        if model.effort is None:
             prepared = prepare(fields, options, self.models, self.settings)
             seconds = 0.0
 
@@ -206,7 +206,8 @@ class Service:
                 return found
 
             await self._scheduler.submit(prepared.key, run, prepared.ready)
-            model.effort = Effort(side * side, seconds)
+            seen = prepared.ready.shape[-2:] or (side, side)
+            model.effort = Effort(math.prod(seen), seconds)
 
     def _ran(self, key: object, count: int, seconds: float) -> None:
         task = key[0] if isinstance(key, tuple) else "other"

@@ -21,6 +21,8 @@ MAX_OPTIONS = 64 * 1024
 class LimitedBody:
     """The `receive` of an application, which lets a body neither grow nor take its time beyond the limits.
 
+    What it refused while the body came is kept as `refused`.
+
     Args:
         scope: of the request.
         receive: that of the server.
@@ -37,6 +39,7 @@ class LimitedBody:
         self._in_chunks = b"transfer-encoding" in headers
         self.complete = self.length in (None, b"0") and not self._in_chunks
         self.received = 0
+        self.refused: Refusal | None = None
 
     def check(self) -> None:
         """Refuse a body by what its head says, before any of it is read.
@@ -62,12 +65,14 @@ class LimitedBody:
                 message = await self._receive()
         except TimeoutError:
             words = f"the upload took longer than {self._seconds:g} seconds: send it faster"
-            raise Refusal(408, "timeout", words) from None
+            self.refused = Refusal(408, "timeout", words)
+            raise self.refused from None
         if message["type"] == "http.request":
             self.received += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
             if self.received > self._most:
-                raise self._too_large()
+                self.refused = self._too_large()
+                raise self.refused
         return message
 
     def _too_large(self) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from perpixel.errors import InputError
 from perpixel.images.files import identify, open_source, unrecognised
 from perpixel.images.read import Photo, read_mask, read_photo, read_trimap
 from perpixel.ops.tiling import memory_bytes
+from perpixel.serve.effort import GROWTH
 from perpixel.serve.models import Models, Served
 from perpixel.serve.problems import Refusal
 from perpixel.serve.schemas import CutoutOptions, DepthOptions, MatteOptions, Options, SegmentOptions, Size
@@ -95,7 +97,7 @@ def prepare(fields: Mapping[str, bytes], options: Options, models: Models, setti
     if isinstance(options, MatteOptions):
         return _matting(photo, fields, options, models, settings)
     if isinstance(options, SegmentOptions):
-        return _segmentation(photo, options, models)
+        return _segmentation(photo, options, models, settings)
     assert isinstance(options, DepthOptions)
     return _depth(photo, options, models, settings)
 
@@ -155,7 +157,9 @@ def _matting(
     else:
         hint = Hint(**hints)
     limit = _memory(model, options.max_memory, settings)
-    _check_effort(model, photo, limit, settings)
+    if model.effort is not None:
+        seconds = model.effort.of_matting(model.loaded, photo.height, photo.width, limit)
+        _check_effort(seconds, photo, "send a smaller one", settings)
     if limit is not None and model.loaded.working_memory(photo.height, photo.width) <= limit:
         limit = None  # the numbers are the same, and equal work can be stacked
     stages = Matting(
@@ -168,7 +172,8 @@ def _matting(
     return Prepared(key, model, stages, stages.prepare(photo, hint))
 
 
-def _segmentation(photo: Photo, options: SegmentOptions, models: Models) -> Prepared:
+def _segmentation(photo: Photo, options: SegmentOptions, models: Models, settings: Settings) -> Prepared:
+    from perpixel.models.mask2former.processor import Mask2FormerImageProcessor
     from perpixel.tasks.stages import Segmentation
 
     model = models.find("segmentation", options.model)
@@ -176,8 +181,14 @@ def _segmentation(photo: Photo, options: SegmentOptions, models: Models) -> Prep
     _check_seen(model.loaded, photo, size)
     named = options.model_dump(exclude={"model", "size"})
     stages = Segmentation(model.loaded, **named, size=size)
+    ready = stages.prepare(photo)
+    if model.effort is not None:
+        # Mask2Former compares what it asks for with the pixels, and no pixels with each other.
+        growth = 1.0 if isinstance(model.loaded.processor, Mask2FormerImageProcessor) else GROWTH
+        seconds = model.effort.expected(math.prod(ready.shape[-2:]), growth)
+        _check_effort(seconds, photo, "give a smaller size", settings)
     # The network sees nothing but the size; the rest comes after it.
-    return Prepared(("segmentation", model.name, json.dumps(size)), model, stages, stages.prepare(photo))
+    return Prepared(("segmentation", model.name, json.dumps(size)), model, stages, ready)
 
 
 def _depth(photo: Photo, options: DepthOptions, models: Models, settings: Settings) -> Prepared:
@@ -189,6 +200,11 @@ def _depth(photo: Photo, options: DepthOptions, models: Models, settings: Settin
 
     model = models.find("depth", options.model)
     estimator = model.loaded if options.kind is None else replace(model.loaded, kind=options.kind)
+    tiled = options.detail == "tiled"
+    if model.effort is not None:
+        seconds = model.effort.of_depth(estimator, photo.height, photo.width, options.size, tiled)
+        mend = "leave detail out, or send a smaller one" if tiled else "give a smaller size"
+        _check_effort(seconds, photo, mend, settings)
     limit = _memory(model, options.max_memory, settings)
     if limit is not None and options.detail == "whole":
         seen = input_size(estimator, (photo.height, photo.width), options.size)
@@ -208,18 +224,15 @@ def _memory(model: Served, asked: int | str | None, settings: Settings) -> int |
     return min(amounts, default=None)
 
 
-def _check_effort(model: Served, photo: Photo, limit: int | None, settings: Settings) -> None:
-    """Refuse a picture that all others would wait too long for; a model that works cannot be stopped."""
-    if model.effort is None:
-        return
+def _check_effort(seconds: float, photo: Photo, mend: str, settings: Settings) -> None:
+    """Refuse a picture that the model would work on so long that all others would wait for too long."""
     most = EFFORT * settings.timeout
-    seconds = model.effort.expected(model.loaded, photo.height, photo.width, limit)
     if seconds > most:
         raise Refusal(
             413,
             "too_large",
             f"the model would work about {seconds:.0f} seconds on the picture of {photo.width}×{photo.height} "
-            f"(width×height), and here it may for {most:g}: send a smaller one",
+            f"(width×height), and here it may for {most:g}: {mend}",
         )
 
 
@@ -243,12 +256,16 @@ def _check_seen(segmenter: Any, photo: Photo, size: Any) -> None:
 
 def _told(error: ValidationError, kind: type[Options]) -> str:
     """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])[:80]
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    # Where there are several forms, such as a number or an object, the one that was meant has the right type.
+    first = min(errors, key=lambda each: each["type"].endswith("_type"))
+    # Pydantic also names the form.
+    places = [part for part in first["loc"][1:] if isinstance(part, int) or part in Size.model_fields]
+    where = ".".join(str(part) for part in (*first["loc"][:1], *places))[:80]
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return f"the option {where!r} is not known: use {', '.join(kind.model_fields)}"
     if not where:
-        return f"the options are no object: {first['msg']}"
+        return "the options are no object: give one such as {}"
     return f"the option {where!r} cannot be used: {first['msg']}"
 
 
