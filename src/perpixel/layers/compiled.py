@@ -13,6 +13,7 @@ one stays. Where anything of this is not to be had numba runs the loops, with it
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -23,7 +24,7 @@ import stat
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ctypes import CFUNCTYPE, c_int64, c_void_p
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,6 +81,7 @@ def load_loops(module: str, signatures: Mapping[str, str]) -> dict[str, Loop] | 
         module: full name of a module that holds the loops as functions of their names, and `FASTMATH`, the liberties
             that numba may take with their sums. It imports numba, so it is imported only where they are compiled.
         signatures: the name of each loop and the kinds of its arguments, a letter of `POINTERS` or `INTEGER` each.
+            Other loops of the module are not compiled: each takes a second.
 
     Returns:
         the loops by name; None where numba is missing or switched off (`NUMBA_DISABLE_JIT=1`) or, with a warning,
@@ -93,7 +95,10 @@ def load_loops(module: str, signatures: Mapping[str, str]) -> dict[str, Loop] | 
             code = None if path is None else _read(path)
             loops = _link(code, signatures) if code else None
             # An empty file says that the code does not stand alone.
-            return loops or _make(module, signatures, None if code == b"" else path)
+            if loops is None:
+                with _no_collection():
+                    loops = _make(module, signatures, None if code == b"" else path)
+            return loops
         except Exception as error:  # a compiler can fail in any way; there is another path
             warnings.warn(
                 f"numba cannot compile {module}, so perpixel runs slower ({error!r}): install the newest numba",
@@ -101,6 +106,19 @@ def load_loops(module: str, signatures: Mapping[str, str]) -> dict[str, Loop] | 
                 stacklevel=2,
             )
             return None
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Leave garbage where it is: the compiler makes hundreds of thousands of objects, and looking through them and
+    torch's own again and again takes an eighth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _place(module: str, signatures: Mapping[str, str]) -> Path | None:

@@ -84,12 +84,12 @@ class Window(NamedTuple):
     right: int
 
 
-def has_loops() -> bool:
-    """Whether the compiled loops can be had; compiles or loads them at the first call."""
-    return loops() is not None
+def has_loops(*, enlarging: bool = False) -> bool:
+    """Whether the compiled loops can be had, for `Enlarged` too; compiles or loads them at the first call."""
+    return loops(enlarging=enlarging) is not None
 
 
-def pays(inputs: int, outputs: int, pixels: int, x: Tensor) -> bool:
+def pays(inputs: int, outputs: int, pixels: int, x: Tensor, *, enlarging: bool = False) -> bool:
     """Whether `convolve` is a faster way for x: float32 on a processor without gradient, and enough work.
 
     Args:
@@ -97,6 +97,7 @@ def pays(inputs: int, outputs: int, pixels: int, x: Tensor) -> bool:
         outputs: channels that come out.
         pixels: of the output.
         x: one of the tensors that go in.
+        enlarging: whether one of the parts is `Enlarged`.
     """
     return (
         inputs >= LEAST_INPUTS
@@ -107,7 +108,7 @@ def pays(inputs: int, outputs: int, pixels: int, x: Tensor) -> bool:
         and not (torch.is_grad_enabled() and x.requires_grad)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and has_loops()
+        and has_loops(enlarging=enlarging)
     )
 
 
@@ -154,7 +155,7 @@ def convolve(
         >>> torch.allclose(y, torch.conv2d(x, weight, padding=1)[0].permute(1, 2, 0), atol=1e-4)
         True
     """
-    compiled = loops()
+    compiled = loops(enlarging=any(isinstance(part, Enlarged) for part in parts))
     assert compiled is not None
     window = window or Window(0, out.shape[0], 0, out.shape[1])
     inputs, outputs = kernel.weight.shape[1:]

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from perpixel.layers.compiled import Loop, address, load_loops
 
-SIGNATURES = {"gather": "fff" + "i" * 13, "enlarge": "ffff" + "i" * 16, "scatter": "fffff" + "i" * 16}
+MODULE = "perpixel.layers.winograd_loops"
+PLAIN = {"gather": "fff" + "i" * 13, "scatter": "fffff" + "i" * 16}
+# Of ViTMatte alone, so no other model waits for it.
+ENLARGING = {"enlarge": "ffff" + "i" * 16}
 
 
 class Loops:
@@ -126,7 +129,12 @@ class Loops:
 
 
 @cache
-def loops() -> Loops | None:
-    """The compiled loops, made at the first call; None, perhaps with a warning, where they cannot be had."""
-    compiled = load_loops("perpixel.layers.winograd_loops", SIGNATURES)
-    return None if compiled is None else Loops(compiled)
+def loops(*, enlarging: bool = False) -> Loops | None:
+    """The compiled loops, made at the first call; None, perhaps with a warning, where they cannot be had.
+
+    Args:
+        enlarging: with `Loops.enlarge`.
+    """
+    plain = load_loops(MODULE, PLAIN)
+    more = load_loops(MODULE, ENLARGING) if enlarging and plain is not None else {}
+    return None if plain is None or more is None else Loops(plain | more)

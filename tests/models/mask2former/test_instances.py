@@ -19,7 +19,7 @@ from perpixel.models.outputs import Mask2FormerForUniversalSegmentationOutput
 @pytest.fixture(scope="module", autouse=True)
 def always():
     """Use the loops however little there is to do."""
-    if instance_kernel.loops() is None:
+    if instance_kernel.loop("measure") is None:
         pytest.skip("the loops cannot be compiled here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instance_kernel, "LEAST_PIXELS", 0)
@@ -126,7 +126,7 @@ def test_whole_results_with_and_without_the_loops(kind, how, monkeypatch):
     sizes = [(150, 70), (11, 203)]
     given = {"threshold": 0.2, "mask_threshold": 0.45, "overlap_mask_area_threshold": 0.1, "target_sizes": sizes, **how}
     with_loops = instance_segmentation(found, **given)
-    monkeypatch.setattr(instance_kernel, "loops", lambda: None)
+    monkeypatch.setattr(instance_kernel, "loop", lambda name: None)
     for fast, slow in zip(with_loops, instance_segmentation(found, **given), strict=True):
         assert len(fast["segments_info"]) > 1
         for one, other in zip(fast["segments_info"], slow["segments_info"], strict=True):

@@ -7,6 +7,7 @@ The same pixels as `perpixel.models.mask2former.instances`, and the same scores 
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +34,20 @@ MOST = 255
 # the mask exceeds, up to which none is inside and above which all are, and working memory. Then come the loop's own
 # and h, w, n, height and width.
 COMMON = "fnnfnfff"
+Result = Literal["encode", "paint"]
 SIGNATURES = {"measure": COMMON + "diiiii", "paint": COMMON + "bliiiiii", "encode": COMMON + "lliiiiii"}
 
 
 @cache
-def loops() -> dict[str, Loop] | None:
-    """The compiled loops, made or loaded at the first call; None, perhaps with a warning, where they cannot be had."""
-    return load_loops("perpixel.models.mask2former.instance_loops", SIGNATURES)
+def loop(name: str) -> Loop | None:
+    """A compiled loop, made or loaded at the first call; None, perhaps with a warning, where it cannot be had."""
+    found = load_loops("perpixel.models.mask2former.instance_loops", {name: SIGNATURES[name]})
+    return None if found is None else found[name]
 
 
-def compiled_instances(logits: Tensor, queries: Indices, grid: Grid, above: float) -> CompiledInstances | None:
+def compiled_instances(
+    logits: Tensor, queries: Indices, grid: Grid, above: float, result: Result = "paint"
+) -> CompiledInstances | None:
     """The masks of some queries for the compiled loops; None where these cannot be used, or would not pay.
 
     Args:
@@ -50,21 +55,23 @@ def compiled_instances(logits: Tensor, queries: Indices, grid: Grid, above: floa
         queries: (n,), the masks that matter.
         grid: of the logits.
         above: the logit that a pixel of a mask exceeds, a float32.
+        result: what will be asked for: "encode" for COCO RLEs, "paint" for masks and label maps.
     """
     height, width = grid.size
     if logits.device.type != "cpu" or logits.dtype == torch.float64 or type(logits) is not Tensor:
         return None
     if len(queries) > MOST or len(queries) * height * width < LEAST_PIXELS:
         return None
-    compiled = loops()
-    return None if compiled is None else CompiledInstances(compiled, logits.detach(), queries, grid, above)
+    if loop("measure") is None or loop(result) is None:
+        return None
+    return CompiledInstances(logits.detach(), queries, grid, above)
 
 
 class CompiledInstances:
     """See `perpixel.models.mask2former.instances.Instances`, which has the same methods."""
 
-    def __init__(self, compiled: dict[str, Loop], logits: Tensor, queries: Indices, grid: Grid, above: float) -> None:
-        self._loops, self._logits, self._queries, self._grid = compiled, logits, queries.tolist(), grid
+    def __init__(self, logits: Tensor, queries: Indices, grid: Grid, above: float) -> None:
+        self._logits, self._queries, self._grid = logits, queries.tolist(), grid
         self.height, self.width = grid.size
         rows = axis_taps(grid.rows, grid.reach[0], self.height)
         self._lines, self._down = _pairs(rows)
@@ -84,7 +91,9 @@ class CompiledInstances:
         sizes = (*logits.shape, len(self._cells) - 1, self.height, self.width)
         arrays = (logits, *common, *own)
         assert all(array.flags.c_contiguous for array in arrays)
-        self._loops[name](*(array.ctypes.data for array in arrays), *sizes, *number)
+        compiled = loop(name)
+        assert compiled is not None
+        compiled(*(array.ctypes.data for array in arrays), *sizes, *number)
 
     def _plane(self, mask: int) -> Floats:
         """A mask's logits, (h, w)."""

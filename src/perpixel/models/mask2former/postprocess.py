@@ -21,7 +21,7 @@ from torch import Tensor
 
 from perpixel.errors import InputError
 from perpixel.models.mask2former.contest import compete
-from perpixel.models.mask2former.instance_kernel import CompiledInstances, compiled_instances
+from perpixel.models.mask2former.instance_kernel import CompiledInstances, Result, compiled_instances
 from perpixel.models.mask2former.instances import Instances
 from perpixel.models.mask2former.mask_tiles import Floats, Grid, Indices, MaskTiles, sigmoid
 from perpixel.models.outputs import ModelOutput
@@ -232,7 +232,7 @@ def instance_segmentation(
     for classes, tiles in _images(outputs, target_sizes):
         queries, labels, scores = _likeliest(classes[:, :-1], threshold)
         masks, place = np.unique(queries, return_inverse=True)
-        instances = tiles.instances(masks, above)
+        instances = tiles.instances(masks, above, "encode" if return_coco_annotation else "paint")
         confidence, areas = instances.confidence()
         scores = scores * confidence[place]
         order = np.argsort(-scores, kind="stable")
@@ -275,10 +275,10 @@ class _Image:
     def __call__(self, queries: Indices) -> MaskTiles:
         return MaskTiles(self.logits, queries, self.covered, self.size)
 
-    def instances(self, queries: Indices, above: float) -> Instances | CompiledInstances:
+    def instances(self, queries: Indices, above: float, result: Result) -> Instances | CompiledInstances:
         """The same for instance segmentation, whose masks are where the logit exceeds `above`."""
         grid = Grid.of(self.logits.shape, self.covered, self.size)
-        return compiled_instances(self.logits, queries, grid, above) or Instances(self(queries), above)
+        return compiled_instances(self.logits, queries, grid, above, result) or Instances(self(queries), above)
 
 
 def _images(outputs: Output, target_sizes: TargetSizes) -> Iterable[tuple[Tensor, _Image]]:

@@ -184,7 +184,7 @@ def _fold(convolution: nn.Module, norm: nn.Module) -> _Convolution:
 def _with_quick(block: _Convolution, tiles: list[_Tile], like: Tensor) -> _Convolution:
     outputs, inputs = block.weight.shape[:2]
     pixels = sum((tile.bottom - tile.top) * (tile.right - tile.left) for tile in tiles)
-    if inputs * outputs * pixels * 9 < LEAST_WORK or not pays(inputs, outputs, pixels, like):
+    if inputs * outputs * pixels * 9 < LEAST_WORK or not pays(inputs, outputs, pixels, like, enlarging=True):
         return block
     return block._replace(quick=prepare(block.weight, block.bias))
 
