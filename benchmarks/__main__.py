@@ -40,14 +40,16 @@ def main() -> int:
     import torch
     import transformers
 
-    from benchmarks import depth, matting, others, segmentation
+    from benchmarks import depth, matting, others, reduced, segmentation
     from benchmarks.measure import best_speed, measure
     from benchmarks.table import HEADER, row, table
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(arguments.threads)
-    works = [work for module in (matting, segmentation, depth, others) for work in module.works(arguments.smoke)]
+    works = [
+        work for module in (matting, segmentation, depth, others, reduced) for work in module.works(arguments.smoke)
+    ]
     chosen = [
         (name, make)
         for name, make in works

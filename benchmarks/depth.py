@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Work, picture, randomised, relative
+from benchmarks.measure import Work, optimized, picture, randomised, relative
 
 LARGE: dict[str, Any] = {
     "hidden_size": 1024,
@@ -61,18 +61,21 @@ TINY_SMALL: dict[str, Any] = {
 
 def works(smoke: bool) -> Iterator[tuple[str, Callable[[], Work]]]:
     """Names and makers of the works."""
-    for name, shape, side in (
-        [("DPT-Large", TINY_LARGE, 64), ("DPT, DINOv2-small", TINY_SMALL, 70)]
-        if smoke
-        else [("DPT-Large", LARGE, 384), ("DPT, DINOv2-small", SMALL, 518)]
-    ):
-        yield f"{name} {side}×{side}", lambda shape=shape, side=side: _depth(shape, side)
+    for name, shape, side in shapes(smoke):
+        yield name, lambda shape=shape, side=side: forward(shape, side)
 
 
-def _depth(shape: dict[str, Any], side: int) -> Work:
+def shapes(smoke: bool) -> list[tuple[str, dict[str, Any], int]]:
+    """Names, configurations and sides."""
+    large, small = ((TINY_LARGE, 64), (TINY_SMALL, 70)) if smoke else ((LARGE, 384), (SMALL, 518))
+    return [(f"DPT-Large {large[1]}×{large[1]}", *large), (f"DPT, DINOv2-small {small[1]}×{small[1]}", *small)]
+
+
+def forward(shape: dict[str, Any], side: int, prepare: Callable[[Any], Any] = optimized) -> Work:
+    """One forward of both."""
     import perpixel as px
 
-    theirs, ours = randomised(px.DPTForDepthEstimation(px.DPTConfig(**shape)), _lift)
+    theirs, ours = randomised(px.DPTForDepthEstimation(px.DPTConfig(**shape)), _lift, prepare)
     pixels = picture(3, side, side)
     return Work(lambda: theirs(pixels).predicted_depth, lambda: ours(pixels).predicted_depth, _difference, model=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Work, picture, randomised, relative
+from benchmarks.measure import Work, optimized, picture, randomised, relative
 
 UNKNOWN = 0.14  # share of unknown pixels in the trimap of a photograph
 
@@ -17,11 +17,11 @@ def works(smoke: bool) -> Iterator[tuple[str, Callable[[], Work]]]:
     """Names and makers of the works."""
     sizes = [64] if smoke else [512, 1024]
     for side in sizes:
-        yield f"ViTMatte-S {side}×{side}", lambda side=side: _whole(smoke, side)
-    yield f"ViTMatte-S {sizes[-1]}×{sizes[-1]}, {UNKNOWN:.0%} unknown", lambda: _partly(smoke, sizes[-1])
+        yield f"ViTMatte-S {side}×{side}", lambda side=side: whole(smoke, side)
+    yield f"ViTMatte-S {sizes[-1]}×{sizes[-1]}, {UNKNOWN:.0%} unknown", lambda: partly(smoke, sizes[-1])
 
 
-def _models(smoke: bool) -> tuple[Any, Any]:
+def _models(smoke: bool, prepare: Callable[[Any], Any]) -> tuple[Any, Any]:
     import perpixel as px
 
     config = px.VitMatteConfig()
@@ -41,18 +41,19 @@ def _models(smoke: bool) -> tuple[Any, Any]:
         config = px.VitMatteConfig(
             backbone, hidden_size=48, convstream_hidden_sizes=[8, 16, 32], fusion_hidden_sizes=[64, 32, 16, 8]
         )
-    return randomised(px.VitMatteForImageMatting(config))
+    return randomised(px.VitMatteForImageMatting(config), prepare=prepare)
 
 
-def _whole(smoke: bool, side: int) -> Work:
-    theirs, ours = _models(smoke)
+def whole(smoke: bool, side: int, prepare: Callable[[Any], Any] = optimized) -> Work:
+    """One forward of both."""
+    theirs, ours = _models(smoke, prepare)
     pixels = picture(4, side, side)
     return Work(lambda: theirs(pixels).alphas, lambda: ours(pixels).alphas, relative, model=True)
 
 
-def _partly(smoke: bool, side: int) -> Work:
+def partly(smoke: bool, side: int, prepare: Callable[[Any], Any] = optimized) -> Work:
     """Only unknown pixels count. The floor of the whole model is none for a part of it, so there is none."""
-    theirs, ours = _models(smoke)
+    theirs, ours = _models(smoke, prepare)
     pixels = picture(4, side, side)
     needed = torch.zeros(1, 1, side, side, dtype=torch.bool)
     needed[..., : round(side * UNKNOWN)] = True

@@ -139,12 +139,20 @@ def relative(expected: Tensor, got: Tensor) -> float:
     return float((expected.float() - got.float()).abs().max() / expected.float().std())
 
 
-def randomised(ours: Any, lift: Callable[[Any], None] | None = None) -> tuple[Any, Any]:
+def optimized(ours: Any) -> Any:
+    """Our model as the tasks use it when nothing else is asked for."""
+    return ours.optimize()
+
+
+def randomised(
+    ours: Any, lift: Callable[[Any], None] | None = None, prepare: Callable[[Any], Any] = optimized
+) -> tuple[Any, Any]:
     """transformers' model and ours, with the same random weights, ours prepared for inference.
 
     Args:
         ours: a model of perpixel, whose class has the same name in transformers.
         lift: changes our random weights before they are copied.
+        prepare: makes of our model what is measured.
     """
     import transformers
 
@@ -158,7 +166,7 @@ def randomised(ours: Any, lift: Callable[[Any], None] | None = None) -> tuple[An
         theirs = getattr(transformers, type(ours).__name__).from_pretrained(folder).eval()
         for parameter in theirs.parameters():
             parameter.data = parameter.data.clone()  # out of the file and into memory before that is measured
-    return theirs, ours.optimize()
+    return theirs, prepare(ours)
 
 
 def picture(channels: int, width: int, height: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from benchmarks.measure import Work, picture, randomised, relative
+from benchmarks.measure import Work, optimized, picture, randomised, relative
 
 KINDS = ("semantic", "instance", "panoptic")
 OBJECTS = 15
@@ -22,15 +22,15 @@ OBJECTS = 15
 def works(smoke: bool) -> Iterator[tuple[str, Callable[[], Work]]]:
     """Names and makers of the works."""
     for width, height in [(64, 96)] if smoke else [(384, 384), (800, 1088)]:
-        yield f"Mask2Former Swin-T {width}×{height}", lambda w=width, h=height: _model(smoke, w, h)
+        yield f"Mask2Former Swin-T {width}×{height}", lambda w=width, h=height: forward(smoke, w, h)
     width, height = (96, 64) if smoke else (1920, 1080)
     for kind in KINDS:
         name = f"Mask2Former {kind} post-processing {width}×{height}"
         yield name, lambda kind=kind: _postprocess(kind, width, height)
 
 
-def _model(smoke: bool, width: int, height: int) -> Work:
-    """Swin-T for COCO's 133 classes."""
+def forward(smoke: bool, width: int, height: int, prepare: Callable[[Any], Any] = optimized) -> Work:
+    """One forward of both: Swin-T for COCO's 133 classes."""
     import perpixel as px
 
     stages = ["stage1", "stage2", "stage3", "stage4"]
@@ -53,7 +53,7 @@ def _model(smoke: bool, width: int, height: int) -> Work:
         )
     else:
         config = px.Mask2FormerConfig(px.SwinConfig(depths=[2, 2, 6, 2], out_features=stages), num_labels=133)
-    theirs, ours = randomised(px.Mask2FormerForUniversalSegmentation(config))
+    theirs, ours = randomised(px.Mask2FormerForUniversalSegmentation(config), prepare=prepare)
     pixels = picture(3, width, height)
     return Work(lambda: theirs(pixels), lambda: ours(pixels), _difference, model=True)
 

@@ -24,7 +24,17 @@ def test_the_smoke_run_finds_the_same_results(tmp_path: Path, program_environmen
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in saved.read_text("utf-8").splitlines() if line.startswith("| ")][1:]
     names = " ".join(row[0] for row in rows)
-    for name in ("ViTMatte", "unknown", "Mask2Former", "panoptic", "DPT-Large", "DINOv2", "foreground", "import"):
+    for name in (
+        "ViTMatte",
+        "unknown",
+        "Mask2Former",
+        "panoptic",
+        "DPT-Large",
+        "DINOv2",
+        "bf16",
+        "foreground",
+        "import",
+    ):
         assert name in names
     compared = [float(row[3]) for row in rows if row[3].strip() != "–"]
     assert len(compared) == 5
@@ -34,13 +44,13 @@ def test_the_smoke_run_finds_the_same_results(tmp_path: Path, program_environmen
 def test_a_difference_fails_and_a_time_does_not(capsys, monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))
     from benchmarks import __main__ as program
-    from benchmarks import depth, matting, others, segmentation
+    from benchmarks import depth, matting, others, reduced, segmentation
     from benchmarks.measure import Work
 
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     same, other = torch.arange(4.0), torch.arange(4.0) + 0.01
-    for module in (matting, segmentation, depth):
+    for module in (matting, segmentation, depth, reduced):
         monkeypatch.setattr(module, "works", lambda smoke: iter(()))
     for ours, code in ((same, 0), (other, 1)):
         work = Work(lambda: same, lambda ours=ours: ours, lambda a, b: float((a - b).abs().max()))
