@@ -1,5 +1,7 @@
 """The tiled decoder against the module that it stands for."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,15 +32,26 @@ def unwritten(like, channels, size):
     return plain.contiguous(memory_format=torch.channels_last)
 
 
+@contextmanager
+def cut_up(tile, area, quick=False):
+    """Small tiles and areas, and NaN where nothing was written; `quick` for compiled convolutions of any size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "TILE", tile)
+        patch.setattr(tiled, "AREA", area)
+        patch.setattr(tiled, "_empty", unwritten)
+        if quick:
+            patch.setattr(tiled, "LEAST_WORK", 0)
+            for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
+                patch.setattr(winograd, name, 0)
+        yield
+
+
 @settings(max_examples=15, deadline=None)
 @given(b=st.integers(1, 2), rows=SIDES, columns=SIDES, tile=TILES, area=AREAS)
 @torch.no_grad()
 def test_areas_and_tiles_give_what_the_whole_gives(b, rows, columns, tile, area):
     features, pixels = inputs(b, rows, columns)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "TILE", tile)
-        patch.setattr(tiled, "AREA", area)
-        patch.setattr(tiled, "_empty", unwritten)
+    with cut_up(tile, area):
         alphas = decode(DECODER, features, pixels)
     expected = DECODER(features, pixels)
     assert alphas.shape == expected.shape and alphas.dtype == torch.float32
@@ -58,10 +71,7 @@ def test_areas_and_tiles_give_what_the_whole_gives(b, rows, columns, tile, area)
 def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, area, seed, share):
     features, pixels = inputs(1, rows, columns)
     needed = torch.rand(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(seed)) < share
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "TILE", tile)
-        patch.setattr(tiled, "AREA", area)
-        patch.setattr(tiled, "_empty", unwritten)
+    with cut_up(tile, area):
         alphas = decode(DECODER, features, pixels, needed)
     expected = DECODER(features, pixels)
     assert (alphas - expected)[needed].abs().sum() < 1e-5 * max(1, int(needed.sum()))
@@ -84,12 +94,7 @@ def test_needed_pixels_are_exact_and_others_are_left_out(rows, columns, tile, ar
 def test_features_that_are_not_read_may_be_anything(rows, columns, tile, area, quick, seed, share):
     features, pixels = inputs(2, rows, columns)
     needed = torch.rand(2, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(seed)) < share
-    with pytest.MonkeyPatch.context() as patch:
-        if quick:
-            patch.setattr(tiled, "LEAST_WORK", 0)
-            for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
-                patch.setattr(winograd, name, 0)
-        patch.setattr(tiled, "TILE", tile)
+    with cut_up(tile, area, quick=quick):
         read = features_read(needed, 16, area)
         spoilt = torch.where(read[:, None], features, torch.nan)
         alphas = decode(DECODER, spoilt, pixels, needed, area)
@@ -118,13 +123,7 @@ def test_one_needed_pixel_reads_few_features():
 def test_the_faster_convolutions_give_the_same(rows, columns, tile, area, share):
     features, pixels = inputs(1, rows, columns)
     needed = torch.rand(1, 1, *pixels.shape[2:], generator=torch.Generator().manual_seed(rows)) < share
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "LEAST_WORK", 0)
-        for name in ("LEAST_INPUTS", "LEAST_OUTPUTS", "LEAST_WORK"):
-            patch.setattr(winograd, name, 0)
-        patch.setattr(tiled, "TILE", tile)
-        patch.setattr(tiled, "AREA", area)
-        patch.setattr(tiled, "_empty", unwritten)
+    with cut_up(tile, area, quick=True):
         alphas = decode(DECODER, features, pixels, needed)
     expected = DECODER(features, pixels)
     assert (alphas - expected)[needed].abs().sum() < 2e-5 * max(1, int(needed.sum()))
