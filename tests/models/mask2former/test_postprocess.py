@@ -320,6 +320,20 @@ def test_half_precision_and_huge_logits():
         assert panoptic_segmentation(found)[0]["segmentation"].tolist() == [[1, 0, 1]]
 
 
+@pytest.mark.parametrize("kind", [panoptic_segmentation, instance_segmentation])
+def test_logits_come_to_the_processor_once_and_not_tile_by_tile(kind, monkeypatch):
+    monkeypatch.setattr(mask_tiles, "SIDE", 7)
+    to_the_processor, calls = torch.Tensor.cpu, []
+
+    def counted(tensor):
+        calls.append(tensor.shape)
+        return to_the_processor(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", counted)
+    assert kind(drawn(4, 12, 3, 13, 17), 0.3, target_sizes=[(90, 61)])[0]["segments_info"]
+    assert len(calls) == 3  # classes, masks, and the ranges of the tiles
+
+
 # Bad input
 
 

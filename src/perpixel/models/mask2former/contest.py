@@ -82,8 +82,8 @@ class _Contest:
         """Decide and count a tile's pixels one by one; returns the winner's number where it is seen."""
         rivals = np.flatnonzero(self.rivals[:, i, j])
         values = self.tiles.values(rivals, i, j)
-        logits = values.cpu().numpy()  # (m, rows, columns)
-        products = values.sigmoid().cpu().numpy()
+        logits = values.numpy()  # (m, rows, columns)
+        products = values.sigmoid().numpy()
         products *= self.scores[rivals, None, None]
         best = products.max(0)
         free = np.ones(best.shape, np.bool_)
@@ -108,7 +108,7 @@ class _Contest:
         for i, j in np.argwhere(self.hidden[self._undecided(share)].any(0)).tolist():
             masks = np.flatnonzero(self.hidden[:, i, j] & self._undecided(share))
             if len(masks):
-                reached = self.tiles.values(masks, i, j).cpu().numpy() >= self.least
+                reached = self.tiles.values(masks, i, j).numpy() >= self.least
                 self.whole[masks] += [np.count_nonzero(one) for one in reached]
                 self.whole_open[masks] -= self.tiles.areas[i, j]
         for i, j in np.argwhere(self.unseen).tolist():

@@ -1,4 +1,4 @@
-"""What instance segmentation asks of the masks, in torch, for any device; `instance_kernel` does the same in one loop.
+"""What instance segmentation asks of the masks, on the processor; `instance_kernel` does the same in one loop.
 
 Both give the same pixels: a mask is where the logits, enlarged as `MaskTiles.values` does it, exceed a threshold.
 """
@@ -40,8 +40,8 @@ class Instances:
             masks = np.flatnonzero(self.touched[:, i, j])
             logits = tiles.values(masks, i, j).flatten(1)  # (m, rows · columns)
             edges = np.flatnonzero(~full[masks, i, j])
-            inside = logits.cpu().numpy()[edges] > self.above
-            probabilities = logits.sigmoid_().cpu().numpy()
+            inside = logits.numpy()[edges] > self.above
+            probabilities = logits.sigmoid_().numpy()
             probabilities[edges] *= inside
             count[masks[edges]] += np.count_nonzero(inside, axis=1)
             total[masks] += probabilities.sum(1)
@@ -53,9 +53,9 @@ class Instances:
 
     def encode(self, mask: int) -> Rle:
         """One mask as a COCO RLE."""
-        out = torch.zeros(self.height, self.width, dtype=torch.bool, device=self.tiles.logits.device)
+        out = torch.zeros(self.height, self.width, dtype=torch.bool)
         self.draw(mask, out)
-        return encode_rle(out.cpu().numpy())
+        return encode_rle(out.numpy())
 
     def paint(self, mask: int, least: float) -> bool:
         """Paint a mask's pixels that are still free with the next number, if there are at least `least` and any."""
@@ -64,7 +64,7 @@ class Instances:
         for i, j in np.argwhere(self.touched[mask] & (self.free > 0)).tolist():
             part: npt.NDArray[np.bool_] | bool = True
             if not self.full[mask, i, j]:
-                part = self.tiles.values(np.array([mask]), i, j)[0].cpu().numpy() > self.above
+                part = self.tiles.values(np.array([mask]), i, j)[0].numpy() > self.above
             if self.free[i, j] < self.tiles.areas[i, j]:
                 part = part & (labels[self.tiles.place(i, j)] < 0)
             found.append((i, j, part, int(self.free[i, j] if part is True else np.count_nonzero(part))))

@@ -157,16 +157,16 @@ def panoptic_segmentation(
     """
     fused = frozenset(int(label) for label in label_ids_to_fuse or ())
     results = []
-    for classes, tiles in _images(outputs, target_sizes):
+    for classes, tiles in _images(outputs, target_sizes, on_processor=True):
         scores, labels = classes.max(1)
-        kept = np.flatnonzero(((labels != classes.shape[1] - 1) & (scores > threshold)).cpu().numpy())
+        kept = np.flatnonzero(((labels != classes.shape[1] - 1) & (scores > threshold)).numpy())
         image = tiles(kept)
-        probabilities: Floats = scores.cpu().numpy()[kept]
+        probabilities: Floats = scores.numpy()[kept]
         winner, won = compete(image, probabilities, _logit(mask_threshold), overlap_mask_area_threshold)
         numbers = np.zeros(len(kept) + 1, np.int32)
         segments: list[dict[str, Any]] = []
         shared: dict[int, dict[str, Any]] = {}
-        names = labels.cpu().numpy()[kept]
+        names = labels.numpy()[kept]
         for k in np.flatnonzero(won).tolist():
             label, score = int(names[k]), round(float(probabilities[k]), 6)
             if label in shared:
@@ -180,7 +180,7 @@ def panoptic_segmentation(
         for band in image.rows:
             strip = winner[band.start : band.stop]
             numbers.take(strip, out=strip, mode="clip")
-        segmentation = torch.from_numpy(winner).to(classes.device)
+        segmentation = torch.from_numpy(winner).to(tiles.device)
         results.append({"segmentation": segmentation, "segments_info": segments})
     return results
 
@@ -229,7 +229,7 @@ def instance_segmentation(
         raise InputError("return_coco_annotation and return_binary_maps are both true: choose one of them")
     above = _logit(mask_threshold)
     results = []
-    for classes, tiles in _images(outputs, target_sizes):
+    for classes, tiles in _images(outputs, target_sizes, on_processor=True):
         queries, labels, scores = _likeliest(classes[:, :-1], threshold)
         masks, place = np.unique(queries, return_inverse=True)
         instances = tiles.instances(masks, above, "encode" if return_coco_annotation else "paint")
@@ -240,15 +240,16 @@ def instance_segmentation(
         segmentation: Any
         if return_binary_maps:
             size = (len(order), instances.height, instances.width)
-            segmentation = torch.zeros(size, dtype=torch.bool, device=classes.device)
+            segmentation = torch.zeros(size, dtype=torch.bool)
             for k, out in zip(order, segmentation, strict=True):
                 instances.draw(int(place[k]), out)
+            segmentation = segmentation.to(tiles.device)
         elif return_coco_annotation:
             segmentation = [instances.encode(int(place[k])) for k in order]
         else:
             shares = (overlap_mask_area_threshold * areas[place]).tolist()
             order = np.array([k for k in order.tolist() if instances.paint(int(place[k]), shares[k])], np.int64)
-            segmentation = instances.label_map().to(classes.device)
+            segmentation = instances.label_map().to(tiles.device)
         segments = [
             {"id": n, "label_id": int(labels[k]), "was_fused": False, "score": round(float(scores[k]), 6)}
             for n, k in enumerate(order)
@@ -262,15 +263,17 @@ def _likeliest(weights: Tensor, threshold: float) -> tuple[Indices, Indices, npt
     count, k = weights.shape
     scores, places = weights.flatten().topk(min(count, count * k))
     keep = scores >= threshold
-    chosen: Indices = places[keep].cpu().numpy()
-    return chosen // k, chosen % k, scores[keep].double().cpu().numpy()
+    chosen: Indices = places[keep].numpy()
+    return chosen // k, chosen % k, scores[keep].double().numpy()
 
 
 class _Image:
-    """One image's mask logits, to be cut into tiles for the queries that matter."""
+    """One image's mask logits, to be cut into tiles for the queries that matter, and the device that they come from."""
 
-    def __init__(self, logits: Tensor, covered: tuple[float, float] | None, size: tuple[int, int] | None) -> None:
-        self.logits, self.covered, self.size = logits, covered, size
+    def __init__(
+        self, logits: Tensor, covered: tuple[float, float] | None, size: tuple[int, int] | None, device: torch.device
+    ) -> None:
+        self.logits, self.covered, self.size, self.device = logits, covered, size, device
 
     def __call__(self, queries: Indices) -> MaskTiles:
         return MaskTiles(self.logits, queries, self.covered, self.size)
@@ -281,8 +284,14 @@ class _Image:
         return compiled_instances(self.logits, queries, grid, above, result) or Instances(self(queries), above)
 
 
-def _images(outputs: Output, target_sizes: TargetSizes) -> Iterable[tuple[Tensor, _Image]]:
-    """Each image's class probabilities, (q, k + 1) float32, and its masks."""
+def _images(
+    outputs: Output, target_sizes: TargetSizes, *, on_processor: bool = False
+) -> Iterable[tuple[Tensor, _Image]]:
+    """Each image's class probabilities, (q, k + 1) float32, and its masks.
+
+    `on_processor` is for what decides tile by tile: on a GPU every such decision would wait for a copy of its tile, so
+    all logits, which are small, come over at once.
+    """
     classes, masks = outputs.class_queries_logits, outputs.masks_queries_logits
     covered = getattr(outputs, "mask_sizes", None)  # those of transformers have none
     if classes is None or masks is None:
@@ -299,8 +308,11 @@ def _images(outputs: Output, target_sizes: TargetSizes) -> Iterable[tuple[Tensor
             raise InputError(f"the target size {size} is not positive: pass the image's (height, width)")
     parts = [None] * len(masks) if covered is None else [(row[0], row[1]) for row in covered.tolist()]
     probabilities = classes.float().softmax(-1)
-    for i, (size, part) in enumerate(zip(sizes, parts, strict=True)):
-        yield probabilities[i], _Image(masks[i], part, size)
+    for own, logits, size, part in zip(probabilities, masks, sizes, parts, strict=True):
+        if on_processor:
+            yield own.cpu(), _Image(logits.cpu(), part, size, masks.device)
+        else:
+            yield own, _Image(logits, part, size, masks.device)
 
 
 def _logit(probability: float) -> float:
