@@ -22,7 +22,7 @@ from perpixel.studio.depth_view import (
 )
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.missing_model import missing_model
-from perpixel.studio.photo_box import KEPT, photo_box, stem
+from perpixel.studio.photo_box import KEPT, photo_box, result_picture, stem
 from perpixel.studio.point_view import point_view, shown_cloud
 from perpixel.studio.save_button import save_button
 from perpixel.studio.shelf import Shelf, model_picker
@@ -58,23 +58,15 @@ def depth_tab(shelf: Shelf) -> None:
         with gr.Column(scale=3, min_width=300):
             with gr.Tabs(selected="picture") as pages:
                 with gr.Tab("Depth", id="picture"):
-                    picture = gr.Image(
-                        label="Depth: bright is near",
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        height="auto",
-                        elem_id="depth-picture",
-                        alt_text="The depth of the photograph in colours, near is bright.",
+                    picture = result_picture(
+                        "Depth: bright is near",
+                        "depth-picture",
+                        "The depth of the photograph in colours, near is bright.",
                     )
                     map = gr.Dropdown(list(COLOUR_MAPS), value="inferno", label="Colours", elem_id="depth-map")
                 with gr.Tab("Focus", id="focus"):
-                    blurred = gr.Image(
-                        label="A click puts the focus there",
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        height="auto",
-                        elem_id="depth-blurred",
-                        alt_text="The photograph, blurred out of its focus.",
+                    blurred = result_picture(
+                        "A click puts the focus there", "depth-blurred", "The photograph, blurred out of its focus."
                     )
                     focus = gr.Slider(
                         0,

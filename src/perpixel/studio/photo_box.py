@@ -1,4 +1,4 @@
-"""Where a photograph is dropped: the file itself goes to the program, and what it sees is shown."""
+"""Where a photograph is dropped: the file itself goes to the program; and what is shown of it."""
 
 from __future__ import annotations
 
@@ -67,9 +67,17 @@ def photo_box(elem_id: str) -> tuple[PhotoBox, gr.State, list[Any]]:
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     for button, each in zip(buttons, samples(), strict=True):
         button.click(partial(opened, str(each.path)), None, [photo, box], **private)
-    box.upload(opened, box, [photo, box], **private)
+    # One that cannot be read leaves no other behind, which the page would work on unseen.
+    box.upload(opened, box, [photo, box], **private).failure(lambda: (None, None), None, [photo, box], **private)
     box.clear(lambda: None, None, photo, **private)
     return box, photo, [box.upload, box.clear, *(button.click for button in buttons)]
+
+
+def result_picture(label: str, elem_id: str, alt_text: str) -> gr.Image:
+    """A picture that the page shows and nobody can change."""
+    return gr.Image(
+        label=label, interactive=False, buttons=["fullscreen"], height="auto", elem_id=elem_id, alt_text=alt_text
+    )
 
 
 def opened(path: str | None) -> tuple[Photo | None, NDArray[np.uint8] | None]:

@@ -13,7 +13,7 @@ from perpixel.results.segments import Kind
 from perpixel.studio.busy import start_and_cancel
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.missing_model import missing_model
-from perpixel.studio.photo_box import KEPT, photo_box, stem
+from perpixel.studio.photo_box import KEPT, photo_box, result_picture, stem
 from perpixel.studio.save_button import save_button
 from perpixel.studio.segment_files import Wanted, write_segments
 from perpixel.studio.segment_table import NOTHING, chosen_line, segment_table, table
@@ -53,13 +53,10 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
                 run = gr.Button("Find segments", variant="primary", elem_id="segment-run")
                 cancel = gr.Button("Cancel", elem_id="segment-cancel", visible=False)
         with gr.Column(scale=3, min_width=300):
-            picture = gr.Image(
-                label="Segments",
-                interactive=False,
-                buttons=["fullscreen"],
-                elem_id="segment-picture",
-                height="auto",
-                alt_text="The photograph with its segments in colour. The table below lists them.",
+            picture = result_picture(
+                "Segments",
+                "segment-picture",
+                "The photograph with its segments in colour. The table below lists them.",
             )
             with gr.Row():
                 opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Colours", scale=3, min_width=160)
