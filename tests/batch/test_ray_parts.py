@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -60,6 +61,28 @@ def test_an_address_where_something_else_listens_is_told_in_bounded_time():
         port = door.getsockname()[1]
         with pytest.raises(InputError, match="is no Ray cluster"):
             probe(f"127.0.0.1:{port}", seconds=0.5)
+
+
+def test_a_head_that_wants_its_token_is_told_from_one_that_does_not_and_from_another_server():
+    grpc = pytest.importorskip("grpc")
+    answer = None
+
+    class Head(grpc.GenericRpcHandler):
+        def service(self, details):
+            return answer and grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(1), [Head()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(InputError, match="is no Ray cluster"):
+            probe(f"127.0.0.1:{port}", seconds=5)
+        answer = lambda request, context: b""  # noqa: E731
+        assert probe(f"127.0.0.1:{port}", seconds=5) is False
+        answer = lambda request, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")  # noqa: E731
+        assert probe(f"127.0.0.1:{port}", seconds=5) is True
+    finally:
+        server.stop(None)
 
 
 def test_an_unreachable_cluster_ends_a_batch_and_keeps_what_is_done(matting_model, photographs, tmp_path, free_port):

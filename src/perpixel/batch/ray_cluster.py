@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from perpixel.errors import ConfigError, InputError, MissingDependencyError, Per
 PROBE_SECONDS = 10.0
 # Ray gives up on its own processes after 30 seconds, which on a busy machine need not mean anything.
 STARTS = 3
+MISSING = 'Ray is not installed: pip install "perpixel[scale]"'
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,13 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         MissingDependencyError: Ray is not installed.
         InputError: no cluster answers at the address within seconds.
     """
-    ray = import_ray()
-    if ray.is_initialized():
-        yield ray
+    if "ray" in sys.modules and import_ray().is_initialized():
+        yield import_ray()
         return
+    wants_token = cluster.address is not None and probe(cluster.address)
+    if wants_token:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # without it Ray shows no token; read when it is imported
+    ray = import_ray()
     if not cluster.debug:
         # What goes wrong comes as an exception; the rest is in Ray's own log files.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -111,17 +116,15 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         if cluster.address is None:
             _start(ray, cluster, options)
         else:
-            probe(cluster.address)
             ray.init(address=cluster.address, **options)
             _warn_of_too_few(ray, cluster)
-    except InputError:
-        raise
     except Exception as error:  # Ray raises several kinds, and that itself for a machine that is too busy to start it
         ray.shutdown()
         reason = " ".join(str(error).split())
         if cluster.address is None:
             raise InputError(f"Ray cannot be started on this machine ({reason})") from error
-        raise InputError(f"the Ray cluster at {cluster.address} cannot be used ({reason})") from error
+        advice = ": it wants its token, in ~/.ray/auth_token, and RAY_AUTH_MODE=token" if wants_token else ""
+        raise InputError(f"the Ray cluster at {cluster.address} cannot be used ({reason}){advice}") from error
     except KeyboardInterrupt:
         ray.shutdown()
         raise
@@ -161,17 +164,24 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise MissingDependencyError('Ray is not installed: pip install "perpixel[scale]"') from None
+        raise MissingDependencyError(MISSING) from None
     return ray
 
 
-def probe(address: str, seconds: float = PROBE_SECONDS) -> None:
-    """Make sure that something which speaks Ray's protocol, gRPC, answers at an address.
+def probe(address: str, seconds: float = PROBE_SECONDS) -> bool:
+    """Make sure that a cluster's head answers at an address.
+
+    Returns:
+        whether it lets nobody in without its token.
 
     Raises:
         InputError: nothing does within the time.
+        MissingDependencyError: Ray is not installed.
     """
-    import grpc  # type: ignore[import-untyped]
+    try:
+        import grpc  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingDependencyError(MISSING) from None
 
     host, port = _host_and_port(address)
     advice = "check the address, and that the cluster runs (ray status); what is done is kept"
@@ -183,9 +193,14 @@ def probe(address: str, seconds: float = PROBE_SECONDS) -> None:
     # The name is given as an address, so that no proxy of the environment is asked.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            grpc.channel_ready_future(channel).result(timeout=seconds)
-        except grpc.FutureTimeoutError:
-            raise InputError(f"what answers at {address} is no Ray cluster: {advice}") from None
+            # What Ray asks first.
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")(b"", timeout=seconds)
+        except grpc.RpcError as error:
+            silent = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            if error.code() in silent:
+                raise InputError(f"what answers at {address} is no Ray cluster: {advice}") from None
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
