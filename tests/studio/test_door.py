@@ -44,5 +44,12 @@ def test_bodies_that_are_no_json_or_too_large(client):
     assert client.post("/gradio_api/queue/join", content=large, headers=headers).status_code == 413
 
 
+@pytest.mark.parametrize("index", [9999, -1, "9999", 1e300, [1], "x"])
+def test_a_function_that_is_not_there_is_told_so(client, index):
+    for path in ("queue/join", "run/predict", "api/predict"):
+        answer = client.post(f"/gradio_api/{path}", json={"data": [], "fn_index": index, "session_hash": "s"})
+        assert answer.status_code in (404, 422), answer.text
+
+
 def test_the_page_itself_passes(client):
     assert "perpixel Studio" in client.get("/").text

@@ -17,6 +17,13 @@ def test_the_page_says_what_the_package_says(kind):
     assert not caught.value.print_exception
 
 
+def test_a_file_is_called_as_its_owner_calls_it(monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/tmp/a folder")
+    with pytest.raises(gr.Error) as caught, plain_errors():
+        raise InputError(f"/tmp/a folder/{'0af' * 21}0/cat.jpg is truncated")
+    assert caught.value.message == "cat.jpg is truncated."
+
+
 def test_an_unknown_error_is_told_without_its_words(caplog):
     with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as caught, plain_errors():
         raise KeyError("/home/someone/secret")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
@@ -70,14 +70,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service, app.state.pages = service, Pages()
     add_routes(app, service)
-    studio = settings.studio and has_studio()
-    if studio:
+    studio = _studio(settings) if settings.studio and has_studio() else None
+    if studio is not None:
         from perpixel.studio.door import Door
 
-        app.add_middleware(Door, answer=_refuse)  # within the guard
+        app.add_middleware(Door, functions=studio.fns, answer=_refuse)  # within the guard
     app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name, pages=app.state.pages)
-    if studio:
-        _mount_studio(app, settings)
+    if studio is not None:
+        from perpixel.studio.app import mount_studio
+
+        mount_studio(app, studio, max_file_size=settings.max_upload)
     return app
 
 
@@ -90,9 +92,8 @@ def has_studio() -> bool:
     return importlib.util.find_spec("gradio") is not None
 
 
-def _mount_studio(app: FastAPI, settings: Settings) -> None:
-    from perpixel.studio.app import create_studio, mount_studio
+def _studio(settings: Settings) -> Any:
+    from perpixel.studio.app import create_studio
     from perpixel.studio.settings import StudioSettings
 
-    studio = create_studio(StudioSettings(models=settings.models, device=settings.device, offline=True))
-    mount_studio(app, studio, max_file_size=settings.max_upload)
+    return create_studio(StudioSettings(models=settings.models, device=settings.device, offline=True))

@@ -228,10 +228,12 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
         return gr.ColorPicker(visible=kind == "Colour"), gr.update(visible=kind == "Picture")
 
     parts = (photo, base, whole, small, editor, start, workplace, result, after, save)
-    drop.upload(opened, drop, list(parts), **private)
-    another.click(lambda: (None, *_opened(None, None)), None, [drop, *parts], **private)
+    # Gradio's word of an error would cover the place for the next photograph; the message says it.
+    quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
+    drop.upload(opened, drop, list(parts), **quiet).failure(lambda: None, None, drop, **quiet)
+    another.click(lambda: (None, *_opened(None, None)), None, [drop, *parts], **quiet)
     for button, each in zip(examples, shown, strict=True):
-        loaded = button.click(partial(_opened_sample, each), None, list(parts), **private)
+        loaded = button.click(partial(_opened_sample, each), None, list(parts), **quiet)
         loaded.success(None, js=RUN, **private)
     inputs, outputs = [photo, base, editor, model, *look], [base, editor, whole, small, result, after, save]
     start_and_cancel(run, cancel, cut, inputs, outputs, show_progress_on=result)

@@ -7,7 +7,7 @@ path is an address. Neither `perpixel studio` nor a server has a use for that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,16 @@ class Door:
 
     Args:
         app: Studio, and the interface for programs, which passes as it is.
+        functions: the numbers of Studio's functions, `gradio.Blocks.fns`; Gradio fails at any other.
         answer: makes the answer to a request that is refused: 403 for a path or an address, 400 for a body that is
-            no JSON, 404 for names that no file has, 413 for a body that is too large. It may raise instead.
+            no JSON, 404 for names that no file or function has, 413 for a body that is too large. It may raise instead.
     """
 
-    def __init__(self, app: ASGIApp, answer: Callable[[Refused], ASGIApp] = plain) -> None:
+    def __init__(
+        self, app: ASGIApp, *, functions: Container[int], answer: Callable[[Refused], ASGIApp] = plain
+    ) -> None:
         self._app = app
+        self._functions = functions
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +76,7 @@ class Door:
             return
         body = await _whole(receive)
         if body:
-            _check(body)
+            _check(body, self._functions)
         told = False
 
         async def again() -> Message:
@@ -100,13 +104,14 @@ async def _whole(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _check(body: bytes) -> None:
+def _check(body: bytes, functions: Container[int]) -> None:
     from gradio.utils import get_upload_folder
 
     try:
         waiting: list[Any] = [json.loads(body)]
     except (ValueError, RecursionError):
         raise Refused(400, "form", "the body is no JSON") from None
+    _check_function(waiting[0], functions)
     folder = Path(get_upload_folder()).resolve()
     while waiting:
         value = waiting.pop()
@@ -115,6 +120,16 @@ def _check(body: bytes) -> None:
         elif isinstance(value, dict):
             waiting.extend(value.values())
             _check_path(value.get("path"), folder)
+
+
+def _check_function(request: Any, functions: Container[int]) -> None:
+    index = request.get("fn_index") if isinstance(request, dict) else None
+    try:
+        known = index is None or int(index) in functions
+    except (TypeError, ValueError, OverflowError):
+        return  # Gradio says that this is no number
+    if not known:
+        raise Refused(404, "not_found", "the page has no such function: load it again")
 
 
 def _check_path(path: Any, folder: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from perpixel.errors import CheckpointError, InputError, MissingDependencyError, PerpixelError
 
@@ -44,4 +46,12 @@ def plain_errors() -> Iterator[None]:
 
 
 def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}".rstrip(".") + "."
+    """The words with a capital, unless a name begins them, and without the folder that an upload lies in.
+
+    >>> _sentence("the box is empty"), _sentence("cat.jpg is empty")
+    ('The box is empty.', 'cat.jpg is empty.')
+    """
+    folder = re.escape(get_upload_folder())
+    words = re.sub(rf"{folder}[\\/][0-9a-f]{{64}}[\\/]", "", words)
+    first = words.partition(" ")[0]
+    return (words[:1].upper() + words[1:] if first.isalpha() else words).rstrip(".") + "."

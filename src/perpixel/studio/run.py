@@ -44,7 +44,8 @@ def run_studio(
     from fastapi import FastAPI
 
     with private_folder(), _listening(host, port) as listener:
-        app = Door(mount_studio(FastAPI(openapi_url=None), create_studio(settings), max_file_size=MAX_FILE))
+        studio = create_studio(settings)
+        app = Door(mount_studio(FastAPI(openapi_url=None), studio, max_file_size=MAX_FILE), functions=studio.fns)
         shown = host if ":" not in host else f"[{host}]"
         shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)
         address = f"http://{shown}:{listener.getsockname()[1]}/"
