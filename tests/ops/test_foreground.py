@@ -92,19 +92,24 @@ def test_not_worse_than_pymatting_on_measured_mattes() -> None:
 
 @pytest.mark.slow
 def test_five_times_as_fast_as_pymatting() -> None:
+    import cv2
     from pymatting import estimate_foreground_ml
 
     alpha = hair(1024)
     image, _ = composite(alpha, "astronaut", "coffee")
-    times: dict[str, list[float]] = {"ours": [], "theirs": []}
     estimate_foreground_ml(image[:8, :8], alpha[:8, :8])
-    estimate_foreground(image, alpha)
-    for _ in range(9):
-        for name, method in (("ours", estimate_foreground), ("theirs", estimate_foreground_ml)):
-            start = time.perf_counter()
-            method(image, alpha)
-            times[name].append(time.perf_counter() - start)
-    # The shortest time is what the work takes; whatever is above it is other load on the machine.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # as PyMatting has
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    try:
+        for _ in range(5):
+            for name, method in (("ours", estimate_foreground), ("theirs", estimate_foreground_ml)):
+                # The processor's time in this process: what other programs take from the machine does not count.
+                start = time.process_time()
+                method(image, alpha)
+                times[name].append(time.process_time() - start)
+    finally:
+        cv2.setNumThreads(threads)
     assert min(times["theirs"]) >= 5 * min(times["ours"])
 
 
@@ -143,11 +148,13 @@ def test_only_faint_alpha_keeps_its_colour() -> None:
     assert estimate[0] - estimate[1] > 0.05  # redder than the grey around it, although nothing is sure
 
 
-def test_bands_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     alpha = hair(97)
     image, _ = composite(alpha, "astronaut", "coffee")
     whole = estimate_foreground(image, alpha)
-    monkeypatch.setattr(foreground, "BAND_PIXELS", 97 * 4)
+    monkeypatch.setattr(foreground, "PIECE_PIXELS", 97 * 8)
+    monkeypatch.setattr(foreground, "LEAST_ROWS", 8)
+    monkeypatch.setattr(foreground, "COLUMN_WIDTH", 16)
     np.testing.assert_allclose(estimate_foreground(image, alpha), whole, atol=1e-6)
 
 
