@@ -204,3 +204,9 @@ def test_a_model_that_is_not_there(tmp_path):
 def test_keys_that_lead_elsewhere(key):
     with pytest.raises(InputError, match="rename it"):
         Record(key, "a.jpg")
+
+
+@pytest.mark.parametrize("task", ["cutout", "matte", "segment", "depth"])
+def test_the_engine_and_the_bits_are_those_of_the_task(task, tmp_path):
+    with pytest.raises(InputError, match="is done by OpenVINO"):
+        Worker(Job(task, engine="torch", quantize="int8"), tmp_path, tmp_path / "staging")

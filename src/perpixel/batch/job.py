@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perpixel.ops.depth import Kind as DepthKind
     from perpixel.results.segments import Kind
     from perpixel.tasks.depth import Detail
-    from perpixel.tasks.precision import Engine, Precision
+    from perpixel.tasks.precision import Engine, Precision, Quantize
 
 Task = Literal["cutout", "matte", "segment", "depth"]
 
@@ -75,7 +75,7 @@ _OWN = {
     "segment": {"kind", "threshold", "labels"},
     "depth": {"detail", "size", "depth_kind", "max_memory"},
 }
-_SHARED = {"task", "save", "model", "device", "dtype", "engine", "stack"}
+_SHARED = {"task", "save", "model", "device", "dtype", "engine", "quantize", "stack"}
 # These change how fast a result is there, and at most the last bits of its numbers.
 _NO_SETTING = ("device", "stack")
 
@@ -92,6 +92,7 @@ class Job:
         device: as the task takes it.
         dtype: as the task takes it.
         engine: as the task takes it.
+        quantize: as the task takes it; the model has been shown photographs before, on each machine.
         stack: how many photographs of one size go into one forward; 1 on a CPU and 8 elsewhere if not given.
         label: cutout: the subject's label in every photograph that brings no hint of its own.
         index: cutout: which one with that label.
@@ -120,6 +121,7 @@ class Job:
     device: str | None = None
     dtype: Precision | None = None
     engine: Engine | None = None
+    quantize: Quantize | None = None
     stack: int | None = None
     label: str | None = None
     index: int | None = None

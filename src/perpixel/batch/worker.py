@@ -224,17 +224,17 @@ def _stages(job: Job) -> Matting | Segmentation | Depth:
     if job.task == "segment":
         from perpixel.tasks.segmentation import load_segmenter
 
-        segmenter = load_segmenter(job.model, job.device, job.dtype, job.engine)
+        segmenter = load_segmenter(job.model, job.device, job.dtype, job.engine, job.quantize)
         threshold = 0.5 if job.threshold is None else job.threshold
         return Segmentation(segmenter, kind=job.kind, threshold=threshold, labels=job.labels, stack=job.stack)
     if job.task == "depth":
         from perpixel.tasks.depth import load_depth_model
 
-        estimator = load_depth_model(job.model, job.device, job.dtype, job.engine, kind=job.depth_kind)
+        estimator = load_depth_model(job.model, job.device, job.dtype, job.engine, job.quantize, kind=job.depth_kind)
         return Depth(estimator, detail=job.detail or "whole", size=job.size, max_memory=job.max_memory, stack=job.stack)
     from perpixel.tasks.matting import load_matting_model
 
-    network = load_matting_model(job.model, job.device, job.dtype, job.engine)
+    network = load_matting_model(job.model, job.device, job.dtype, job.engine, job.quantize)
     found = None
     if job.label is not None or job.subject is not None or job.segmentation_model is not None:
         from perpixel.tasks.cutout import check_labels

@@ -1,7 +1,7 @@
 """The arguments and options that the commands of `perpixel batch` share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,4 +68,12 @@ Workers = Annotated[
 Stack = Annotated[
     int | None,
     typer.Option(min=1, help="Images of one size in a forward; 8 on GPUs, 1 on a CPU.", show_default=False),
+]
+Quantized = Annotated[
+    Literal["int8"] | None,
+    typer.Option(
+        "--quantize",
+        help="int8 by OpenVINO, by a model that the task's own --quantize has made on this machine.",
+        show_default=False,
+    ),
 ]
