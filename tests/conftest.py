@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+# Beside other test processes, one thread each: threads of several that wait for each other cost more than they win.
+# This file is read before torch and NumPy are.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parents[1]
 
 

@@ -92,7 +92,7 @@ def checkout(tmp_path, monkeypatch, examples):
 def test_the_first_screen_installs_cuts_out_and_tests():
     first, second = SHELL[:2]
     assert first.startswith("python -m pip install -c constraints.txt . && perpixel cutout examples/")
-    assert second == 'python -m pip install -c constraints.txt ".[test]" && python -m pytest'
+    assert second == 'python -m pip install -c constraints.txt ".[test]" && python -m pytest -n 2'
 
 
 @pytest.mark.slow
