@@ -79,7 +79,7 @@ def test_one_engine_goes_on_where_the_other_stopped(ray, job, photographs, tmp_p
     photos, trimaps = photographs([f"{i}.png" for i in range(12)])
     out = tmp_path / "out"
     batch(job, [photos / f"{i}.png" for i in range(5)], out, trimaps=trimaps)
-    on_ray = batch(job, photos, out, trimaps=trimaps, engine=TWO)
+    on_ray = batch(job, photos, out, trimaps=trimaps, engine="ray")
     assert (on_ray.done, on_ray.skipped) == (7, 5)
     (out / "8.png").unlink()
     again = batch(job, photos, out, trimaps=trimaps)
@@ -103,14 +103,6 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(ray, job, photographs
     assert lines(tmp_path / "alone") == lines(tmp_path / "ray")
 
 
-def test_a_model_that_is_not_there_is_said_in_a_line(ray, photographs, tmp_path):
-    from perpixel.errors import CheckpointError
-
-    photos, trimaps = photographs(["a.png"])
-    with pytest.raises(CheckpointError, match="nowhere"):
-        batch(Job("matte", model=str(tmp_path / "nowhere")), photos, tmp_path / "out", trimaps=trimaps, engine=TWO)
-
-
 def test_a_dataset_becomes_another(ray, job, photographs, tmp_path):
     import pyarrow
 
@@ -118,7 +110,7 @@ def test_a_dataset_becomes_another(ray, job, photographs, tmp_path):
     batch(job, photos, tmp_path / "alone", trimaps=trimaps)
     rows = [{"id": i, "image": (photos / f"{i}.png").read_bytes(), "hint": str(trimaps / f"{i}.png")} for i in range(9)]
     dataset = ray.data.from_items([*rows, {"id": 9, "image": b"broken", "hint": "nowhere.png"}])
-    results = batch(job, dataset, columns=Columns(trimap="hint"), engine=TWO)
+    results = batch(job, dataset, columns=Columns(trimap="hint"))
     found = {row["id"]: row for row in results.take_all()}
     for i in range(9):
         assert found[i]["png"] == (tmp_path / "alone" / f"{i}.png").read_bytes() and found[i]["error"] is None

@@ -11,7 +11,7 @@ from perpixel.batch.job import Job
 from perpixel.batch.ray_cluster import Cluster, probe
 from perpixel.batch.records import Record
 from perpixel.batch.run import batch
-from perpixel.errors import ConfigError, InputError, OutputError, PerpixelError
+from perpixel.errors import CheckpointError, ConfigError, InputError, OutputError, PerpixelError
 
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
@@ -251,6 +251,15 @@ def test_a_full_disk_ends_the_batch_and_tells_what_was_finished(ray_worker, reco
     (outcome,) = told(ray_worker(), Chunk(records))
     assert isinstance(outcome.end, OutputError) and "No space" in str(outcome.end)
     assert {row.status for row in outcome.rows} <= {"done"}
+
+
+def test_a_model_that_is_not_there_ends_the_batch(records, tmp_path):
+    from perpixel.batch.ray_worker import Chunk, Place, RayWorker
+
+    (tmp_path / "out" / ".staging").mkdir(parents=True)
+    place = Place.here(tmp_path / "out", tmp_path / "out" / ".staging", "settings")
+    (outcome,) = told(RayWorker(Job("matte", model=str(tmp_path / "nowhere")), place, 1), Chunk(records))
+    assert isinstance(outcome.end, CheckpointError) and "nowhere" in str(outcome.end) and outcome.rows == ()
 
 
 def test_a_machine_that_does_not_see_the_folders_says_so(ray_worker, records, tmp_path):
