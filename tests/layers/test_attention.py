@@ -38,6 +38,16 @@ def written_out(query, key, value, table_h, table_w, height, width):
 SIDES = st.integers(1, 5)
 
 
+def test_long_sequences_in_half_precision_are_mixed_in_full():
+    query, key, value, *rest = example(24, 25, d=8)
+    half = [x.bfloat16() for x in (query, key, value)]
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            found = attention_with_positions(*half, *rest)
+        exact = attention_with_positions(*(x.float() for x in half), *rest)
+    assert torch.equal(found, exact.bfloat16())
+
+
 @settings(max_examples=25, deadline=None)
 @given(height=SIDES, width=SIDES, block=st.integers(1, 12), path=st.sampled_from(["fused", "cpu", "other", "gradient"]))
 def test_every_path_follows_the_formula(height, width, block, path):

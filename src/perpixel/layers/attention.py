@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perpixel.layers.exporting import is_open, is_recorded
 from perpixel.layers.packed import has_packing
+from perpixel.layers.precision import full_precision
 
 # Up to this many tokens the biased scores of all heads together are small, and one fused call is fastest.
 SHORT_SEQUENCE = 512
@@ -147,6 +148,10 @@ def attention_with_positions(
     with_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value, rows, columns))
     if not with_gradient and is_quick(query):
         return _blocks_on_cpu(grid, key, value, rows, columns)
+    if not with_gradient and query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
+        # Fused attention with a mask is slower still in half precision: in float32 these calls take half its time.
+        with full_precision(query):
+            return _blocks_on_cpu(*(x.float() for x in (grid, key, value, rows, columns))).to(query.dtype)
     blocks = []
     for window in _rectangles(height, width, _block_length(n, b * heads)):
         top, left = window[0].start, window[1].start
