@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 """uint8, uint16, or float32 in [0, 1]."""
+
+Whole = TypeVar("Whole", np.uint8, np.uint16)
+
+# Values that are converted at once.
+BLOCK = 1 << 16
 
 
 def full_value(pixels: Pixels) -> int:
@@ -33,7 +38,7 @@ def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
         return np.asarray(pixels, np.uint8)
     if pixels.dtype == np.uint16:
         return np.asarray((pixels.astype(np.uint32) + 128) // 257, np.uint8)
-    return _scaled(pixels, 255).astype(np.uint8)
+    return _rounded(pixels, np.uint8)
 
 
 def to_uint16(pixels: Pixels) -> NDArray[np.uint16]:
@@ -46,7 +51,7 @@ def to_uint16(pixels: Pixels) -> NDArray[np.uint16]:
         return np.asarray(pixels, np.uint16)
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint16) * np.uint16(257)
-    return _scaled(pixels, 65535).astype(np.uint16)
+    return _rounded(pixels, np.uint16)
 
 
 def to_bits(pixels: Pixels, bits: int) -> Pixels:
@@ -56,6 +61,12 @@ def to_bits(pixels: Pixels, bits: int) -> Pixels:
     return to_uint8(pixels) if bits == 8 else to_uint16(pixels)
 
 
-def _scaled(pixels: Any, top: int) -> NDArray[np.float32]:
-    scaled: NDArray[np.float32] = np.asarray(pixels, np.float32) * np.float32(top) + np.float32(0.5)
-    return np.asarray(np.floor(scaled), np.float32)
+def _rounded(pixels: Any, kind: type[Whole]) -> NDArray[Whole]:
+    values = np.ascontiguousarray(pixels, np.float32).reshape(-1)
+    whole = np.empty(values.shape, kind)
+    # In blocks that stay in the processor's cache: a large image needs no memory but the result's.
+    for start in range(0, values.size, BLOCK):
+        block = values[start : start + BLOCK] * np.float32(np.iinfo(kind).max)
+        block += np.float32(0.5)
+        whole[start : start + BLOCK] = np.floor(block, out=block)
+    return whole.reshape(np.shape(pixels))

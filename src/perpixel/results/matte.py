@@ -105,7 +105,7 @@ class Matte:
         Returns:
             (h, w, 4), RGBA with straight alpha, of the image's dtype. The colours are `foreground`.
         """
-        return to_bits(self._cutout(), self._bits)
+        return self._cutout(self._bits)
 
     def composite(self, background: Background) -> NDArray[Any]:
         """The subject on another background, blended in the photograph's own colour space as editors do.
@@ -137,7 +137,7 @@ class Matte:
 
     def to_pil(self, what: What = "cutout") -> Image.Image:
         """As a Pillow image of 8 bits a channel: "cutout" (RGBA), "alpha" (L), "foreground" or "preview" (RGB)."""
-        return Image.fromarray(to_uint8(self._picture(what)))
+        return Image.fromarray(self._picture(what, 8))
 
     def save(self, path: str | os.PathLike[str], what: What = "cutout", *, bits: int | None = None) -> Path:
         """Save in the format of the path's suffix, with the photograph's ICC profile.
@@ -165,7 +165,8 @@ class Matte:
         else:
             bits = bits or (self._bits if self._bits in form.bits else 8)
         profile = None if what == "alpha" else self.icc_profile
-        return write_image(path, self._picture(what), icc_profile=profile, bits=bits)
+        picture = self._picture(what, 32 if form.name == "EXR" else bits)
+        return write_image(path, picture, icc_profile=profile, bits=bits)
 
     def __repr__(self) -> str:
         share = 100 * float(self.alpha.mean())
@@ -183,16 +184,20 @@ class Matte:
     def _bits(self) -> int:
         return 8 * int(self.image.dtype.itemsize)
 
-    def _cutout(self) -> NDArray[np.float32]:
-        return np.concatenate([self.foreground, self.alpha[..., None]], axis=2)  # (h, w, 4)
+    def _cutout(self, bits: int) -> NDArray[Any]:
+        import cv2
 
-    def _picture(self, what: What) -> NDArray[Any]:
+        colours, alpha = to_bits(self.foreground, bits), to_bits(self.alpha, bits)
+        return np.asarray(cv2.merge([*cv2.split(colours), alpha]))  # (h, w, 4)
+
+    def _picture(self, what: What, bits: int) -> NDArray[Any]:
+        """The preview has always 8 bits."""
         _known(what)
+        if what == "preview":
+            return self.preview()
         if what == "cutout":
-            return self._cutout()
-        if what == "alpha":
-            return self.alpha
-        return self.foreground if what == "foreground" else self.preview()
+            return self._cutout(bits)
+        return to_bits(self.alpha if what == "alpha" else self.foreground, bits)
 
     def _over(self, background: NDArray[np.float32]) -> NDArray[np.float32]:
         part = self.alpha[..., None]
