@@ -64,7 +64,7 @@ def quantized(path: Path, about: About, pixels: Iterable[Tensor]) -> Path:
     if not images:
         raise InputError(
             "quantize='int8' has to see photographs once: give some, such as 16, as calibration= where the model is "
-            "loaded; they are not needed again"
+            "loaded, or do them by the task's own function or command; they are not needed again"
         )
     nncf, openvino = _nncf(), import_openvino()
     data = nncf.Dataset(images)
