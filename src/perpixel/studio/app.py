@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size:
         pwa=False,
         theme=studio_theme(),
         css=studio_css(),
+        js=resources.files("perpixel.studio").joinpath("keys.js").read_text("utf-8"),
     )
 
 

@@ -1,4 +1,4 @@
-// Two pictures of one size, and a handle between them. props.before and props.after are addresses of pictures or null,
+// Two pictures of one size, and a handle between them. props.before and props.after are addresses of pictures or "",
 // props.empty is what is said while there are none.
 
 const figure = element.querySelector(".pp-compare");

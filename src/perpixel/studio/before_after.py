@@ -29,8 +29,8 @@ def before_after(empty: str, *, elem_id: str) -> gr.HTML:
         js_on_load=files.joinpath("before_after.js").read_text("utf-8"),
         apply_default_css=False,
         elem_id=elem_id,
-        before=None,
-        after=None,
+        before="",
+        after="",
         empty=empty,
         round="",
     )
@@ -50,9 +50,9 @@ def other_after(after: Pixels, icc_profile: bytes | None = None) -> Any:
     return gr.update(after=_address(after, icc_profile))
 
 
-def _address(pixels: Pixels | None, icc_profile: bytes | None) -> str | None:
+def _address(pixels: Pixels | None, icc_profile: bytes | None) -> str:
     if pixels is None:
-        return None
+        return ""  # Gradio leaves a property that is updated to None as it was
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=92, subsampling=0, icc_profile=icc_profile)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
