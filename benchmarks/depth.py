@@ -61,14 +61,9 @@ TINY_SMALL: dict[str, Any] = {
 
 def works(smoke: bool) -> Iterator[tuple[str, Callable[[], Work]]]:
     """Names and makers of the works."""
-    for name, shape, side in shapes(smoke):
-        yield name, lambda shape=shape, side=side: forward(shape, side)
-
-
-def shapes(smoke: bool) -> list[tuple[str, dict[str, Any], int]]:
-    """Names, configurations and sides."""
     large, small = ((TINY_LARGE, 64), (TINY_SMALL, 70)) if smoke else ((LARGE, 384), (SMALL, 518))
-    return [(f"DPT-Large {large[1]}×{large[1]}", *large), (f"DPT, DINOv2-small {small[1]}×{small[1]}", *small)]
+    yield f"DPT-Large {large[1]}×{large[1]}", lambda: forward(*large)
+    yield f"DPT, DINOv2-small {small[1]}×{small[1]}", lambda: forward(*small)
 
 
 def forward(shape: dict[str, Any], side: int, prepare: Callable[[Any], Any] = optimized) -> Work:

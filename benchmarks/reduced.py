@@ -24,10 +24,9 @@ def works(smoke: bool) -> Iterator[tuple[str, Callable[[], Work]]]:
     models: list[tuple[str, Callable[[Callable[[Any], Any]], Work]]] = [
         ("ViTMatte-S 1024×1024", lambda prepare: matting.whole(False, 1024, prepare)),
         ("Mask2Former Swin-T 800×1088", lambda prepare: segmentation.forward(False, 800, 1088, prepare)),
-        *(
-            (name, lambda prepare, shape=shape, side=side: depth.forward(shape, side, prepare))
-            for name, shape, side in depth.shapes(False)
-        ),
+        ("DPT-Large 384×384", lambda prepare: depth.forward(depth.LARGE, 384, prepare)),
+        # Exported, 14-pixel patches must be even in number: 518 pixels are 37.
+        ("DPT, DINOv2-small 532×532", lambda prepare: depth.forward(depth.SMALL, 532, prepare)),
     ]
     for name, make in [] if smoke else models:
         for way, prepare in _ways().items():
