@@ -10,7 +10,7 @@ from perpixel.batch.job import Job
 from perpixel.batch.manifest import Finished, Journal, note_settings, write_parquet
 from perpixel.batch.records import Row
 from perpixel.batch.shards import Shard
-from perpixel.errors import ConfigError
+from perpixel.errors import ConfigError, OutputError
 
 
 def row(key, **changes):
@@ -59,6 +59,25 @@ def test_half_a_line_is_passed_over_and_closed(tmp_path):
         lines = whole[:cut].split(b"\n")
         assert (finished.find("a") is not None) == (len(lines[0]) + 1 >= len(whole.split(b"\n")[0]) + 1)
         finished.close()
+
+
+def test_a_line_after_half_a_line_is_one_of_its_own(tmp_path):
+    with Journal(tmp_path, Shard()) as journal:
+        stream = journal._stream
+
+        class Full:
+            def write(self, line):
+                return stream.write(line[:20])
+
+        journal._stream = Full()
+        with pytest.raises(OutputError, match="No space left"):
+            journal.add(row("a"))
+        journal._stream = stream  # there is room again
+        journal.add(row("b"))
+        journal.add(row("c"))
+    finished = Finished(tmp_path)
+    assert [each.key for each in finished.rows()] == ["b", "c"]
+    finished.close()
 
 
 def test_one_process_at_a_time(tmp_path):

@@ -210,6 +210,57 @@ def test_what_a_dead_worker_has_finished_is_not_done_again(ray_worker, records, 
     assert written == ["0", "1", "dead", "2", "3"]
 
 
+def test_what_a_dead_worker_had_whole_but_not_noted_is_not_done_again(ray_worker, records, monkeypatch):
+    from perpixel.batch.ray_worker import Chunk
+    from perpixel.batch.trials import Trials
+    from perpixel.batch.worker import Worker
+
+    write, written = Worker.write, []
+
+    def counted(self, computed):
+        written.append(computed.loaded.record.key)
+        return write(self, computed)
+
+    def deadly(self, row):
+        raise SystemExit
+
+    monkeypatch.setattr(Worker, "write", counted)
+    with monkeypatch.context() as during:
+        during.setattr(Trials, "finish", deadly)
+        with pytest.raises(SystemExit):
+            told(ray_worker(), Chunk(records))
+    (outcome,) = told(ray_worker(), Chunk(records))
+    assert [row.status for row in outcome.rows] == ["done"] * 4 and "0" in written
+    assert sorted(written) == sorted(row.key for row in outcome.rows)  # each once
+    assert not [path for path in outcome.trials.parent.iterdir() if path.is_dir()]
+
+
+def test_after_ctrl_c_what_workers_had_finished_is_counted(matting_model, photographs, tmp_path, monkeypatch):
+    from perpixel.batch import ray
+    from perpixel.batch.trials import Trials
+
+    photos, trimaps = photographs([f"{i}.png" for i in range(4)])
+    seen = []
+
+    def interrupted(job, inputs, staging, settings, cluster, total):
+        found = list(inputs)
+        from perpixel.batch.worker import Worker
+
+        rows = Worker(job, inputs.out, staging, settings).process(found[:3])
+        trials = Trials(staging, found)
+        for row in rows[:2]:
+            trials.finish(row)
+        yield rows[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "ray_rows", interrupted)
+    options = {"trimaps": trimaps, "report": seen.append}
+    with pytest.raises(KeyboardInterrupt):
+        batch(Job("matte", model=matting_model), photos, tmp_path / "out", engine="ray", **options)
+    assert [each.done for each in seen] == [1, 2, 3] and seen[-1].finished == 3
+    assert len((tmp_path / "out" / "manifest.jsonl").read_text().splitlines()) == 3
+
+
 def test_what_workers_had_finished_when_all_was_killed_counts_as_done(matting_model, photographs, tmp_path):
     from perpixel.batch.manifest import Finished
     from perpixel.batch.run import staging_folder

@@ -121,6 +121,7 @@ def test_what_cannot_be_used_is_told(make, photographs, tmp_path):
     words = ["truncated", "trimap is 20×20 but the image is 32×24", "No such file", "there is no trimap", "it is told"]
     assert [word in row.error for word, row in zip(words, rows[1:], strict=True)] == [True] * 5
     assert all("\n" not in row.error for row in rows[1:])
+    worker.noted(rows[0])
     assert [path.name for path in worker.out.glob("*.png")] == ["a.png"] and not list(worker.staging.iterdir())
 
 

@@ -51,11 +51,11 @@ class Journal:
             part = f"part {shard.number} of {shard.count}" if shard.count > 1 else "this batch"
             raise ConfigError(f"another process is at work on {part} in {out}: wait for it, or give parts as --shard")
         self._synced = time.monotonic()
+        self._is_torn = False
         self._stream.seek(0, os.SEEK_END)
         if self._stream.tell():
             self._stream.seek(-1, os.SEEK_END)
-            if self._stream.read(1) != b"\n":
-                self._stream.write(b"\n")  # a crash left half a line
+            self._is_torn = self._stream.read(1) != b"\n"  # a crash left half a line
 
     def add(self, row: Row) -> None:
         """Append a row.
@@ -64,8 +64,9 @@ class Journal:
             OutputError: there is no room.
         """
         try:
-            line = row.to_json().encode("utf-8", "surrogatepass") + b"\n"
-            if self._stream.write(line) < len(line):
+            line = b"\n" * self._is_torn + row.to_json().encode("utf-8", "surrogatepass") + b"\n"
+            self._is_torn = self._stream.write(line) < len(line)
+            if self._is_torn:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 self.sync()

@@ -55,13 +55,18 @@ class Pipeline:
     def rows(self) -> Iterator[Row | None]:
         """The rows as they come; None for a photograph that was passed over.
 
+        Whoever asks for the next row has noted the one before where it outlives the process.
+
         After Ctrl-C, or SIGTERM, no further photograph is begun. What the model has computed is still written.
 
         Raises:
             OutputError: nothing more can be written.
             KeyboardInterrupt: it was stopped; all rows have come.
         """
-        yield from self.told
+        for row in self.told:
+            yield row
+            if row is not None:
+                self.worker.noted(row)
         if self.error is not None:
             raise self.error
         if self.stopped:

@@ -145,6 +145,7 @@ class DatasetWorker:
                     values[f"{name}_note"] = (self._out / f"{file}.json").read_text("utf-8")
         for file in row.outputs:
             (self._out / file).unlink()
+        self._worker.noted(row)
         return values
 
 

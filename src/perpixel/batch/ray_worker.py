@@ -15,6 +15,7 @@ from perpixel.batch.job import Job
 from perpixel.batch.pipeline import Pipeline
 from perpixel.batch.records import Record, Row
 from perpixel.batch.trials import Trials
+from perpixel.batch.whole import forget, is_put_in_place, left_whole
 from perpixel.batch.worker import Worker
 from perpixel.errors import ConfigError, OutputError, PerpixelError
 
@@ -141,6 +142,8 @@ class RayWorker:
             if chunk.records:
                 worker = self._loaded()
                 trials = Trials(self._place.staging, chunk.records)
+                if trials.has_begun:
+                    self._take_over(trials, chunk.records)
                 rows += [trials.rows[record.key] for record in chunk.records if record.key in trials.rows]
                 if trials.has_begun:
                     self._try_each(worker, trials, chunk.records, rows)
@@ -159,6 +162,15 @@ class RayWorker:
             perpixel.tune_allocator()  # before torch is imported
             self._worker = Worker(self._job, place.out, place.staging, place.settings)
         return self._worker
+
+    def _take_over(self, trials: Trials, records: Sequence[Record]) -> None:
+        """Note what the worker before had whole and did not get to note."""
+        keys = {record.key for record in records}
+        for own, row in left_whole(self._place.staging):
+            if row.key in keys:
+                if row.key not in trials.rows and is_put_in_place(own, row, self._place.out):
+                    trials.finish(row)
+                forget(own)
 
     def _run(self, worker: Worker, trials: Trials, records: Sequence[Record], rows: list[Row]) -> None:
         with Pipeline(worker, iter(records), self._threads) as pipeline:
@@ -180,4 +192,5 @@ class RayWorker:
                 found = worker.process([record])
             for row in found:
                 trials.finish(row)
+                worker.noted(row)
                 rows.append(row)

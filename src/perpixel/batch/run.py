@@ -20,6 +20,7 @@ from perpixel.batch.pipeline import Pipeline
 from perpixel.batch.records import Record, Row, now
 from perpixel.batch.shards import Shard
 from perpixel.batch.trials import finished_rows
+from perpixel.batch.whole import is_put_in_place, left_whole
 from perpixel.batch.worker import Worker
 from perpixel.errors import InputError, OutputError
 
@@ -248,8 +249,8 @@ def run(
         _clear(staging, journal, out)  # the journal is ours alone: whoever wrote there before is dead
         settings = note_settings(out, job)
         finished = Finished(out)
+        progress = Progress(total=total)
         try:
-            progress = Progress(total=total)
             with ExitStack() as stack:
                 rows: Iterator[Row | None]
                 if cluster is None:
@@ -269,7 +270,11 @@ def run(
                         report(progress)
         finally:
             finished.close()
-            _clear(staging, journal, out)
+            # After an early end these are rows that have not come the usual way; they count as well.
+            for row in _clear(staging, journal, out):
+                progress = after(progress, row, started)
+                if report is not None:
+                    report(progress)
     if manifest is not None:
         finished = Finished(out)
         try:
@@ -304,17 +309,25 @@ def after(progress: Progress, row: Row | None, started: str) -> Progress:
     return replace(progress, failed=progress.failed + 1, row=row)
 
 
-def _clear(staging: Path, journal: Journal, out: Path) -> None:
-    """Note what the workers of a cluster have finished and nobody has noted, then remove the folder."""
-    if rows := list(finished_rows(staging)):
+def _clear(staging: Path, journal: Journal, out: Path) -> list[Row]:
+    """Note what was finished and nobody has noted, remove the folder, and return the rows that were added."""
+    found: dict[str, tuple[Path | None, Row]] = {row.key: (None, row) for row in finished_rows(staging)}
+    found |= {row.key: (own, row) for own, row in left_whole(staging)}
+    added = []
+    if found:
         finished = Finished(out)
         try:
-            for row in rows:
-                if finished.find(row.key) != row:
+            for own, row in sorted(found.values(), key=lambda each: each[1].time):
+                known = finished.find(row.key)
+                if known is not None and (known == row or known.time > row.time):
+                    continue  # noted, or done anew by a run that did not see this folder
+                if own is None or is_put_in_place(own, row, out):
                     journal.add(row)
+                    added.append(row)
         finally:
             finished.close()
     shutil.rmtree(staging, ignore_errors=True)
+    return added
 
 
 def _cluster(engine: Literal["local", "ray"] | Cluster) -> Cluster | None:

@@ -21,7 +21,7 @@ class Trials:
 
     Attributes:
         path: of the file.
-        rows: of the photographs that earlier workers have finished, by key.
+        rows: of the photographs that are finished, by key.
         has_begun: whether an earlier worker has begun with the chunk.
     """
 
@@ -42,6 +42,7 @@ class Trials:
     def finish(self, row: Row) -> None:
         """Note a row."""
         self._add(row.to_json().encode("utf-8", "surrogatepass"))
+        self.rows[row.key] = row
 
     def _add(self, line: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from perpixel.batch.job import Form, Job
 from perpixel.batch.records import Content, Record, Row, content_hash, now
+from perpixel.batch.whole import forget, put_in_place
 from perpixel.errors import InputError, OutputError, PerpixelError
 from perpixel.images.files import MAX_PIXELS
 from perpixel.images.read import read_photo
@@ -61,6 +62,7 @@ class Worker:
 
     `process` does all of it, one stage after the other. Threads call the stages themselves: `load` and `write` from
     any of them, `compute` from one at a time. Neither raises for a record that cannot be used: its row says why.
+    Whoever has noted a row where it outlives the process says so by `noted`; see `perpixel.batch.whole`.
 
     Args:
         job: what is done.
@@ -77,6 +79,7 @@ class Worker:
         self.job, self.out, self.staging = job, Path(out), Path(staging)
         self.settings = settings or job.fingerprint()
         self._stages = _stages(job)
+        self._unnoted: dict[str, Path] = {}
         self.staging.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -153,17 +156,28 @@ class Worker:
         start = time.perf_counter()
         loaded = computed.loaded
         stages: Any = self._stages
+        own = self.staging / secrets.token_hex(8)
         try:
             result = stages.finish(loaded.ready, computed.output)
-            outputs = self._save(result, loaded.record)
+            outputs = self._save(result, loaded.record, own)
+            seconds = round(loaded.row.seconds + time.perf_counter() - start, 4)
+            row = replace(loaded.row, status="done", outputs=outputs, seconds=seconds, time=now())
+            put_in_place(own, row, self.out)
         except Exception as error:  # see `load`
+            shutil.rmtree(own, ignore_errors=True)
             if _is_end(error):
                 raise OutputError(
                     f"{self.out} cannot be written ({_reason(error)}): what is done is kept; make room and start again"
                 ) from error
             return failed(loaded.row, error, start)
-        seconds = round(loaded.row.seconds + time.perf_counter() - start, 4)
-        return replace(loaded.row, status="done", outputs=outputs, seconds=seconds, time=now())
+        self._unnoted[row.key] = own
+        return row
+
+    def noted(self, row: Row) -> None:
+        """Be told that a row has been noted: what was kept to find it again is removed."""
+        own = self._unnoted.pop(row.key, None)
+        if own is not None:
+            forget(own)
 
     def _hint(self, record: Record) -> Hint:
         job = self.job
@@ -176,24 +190,15 @@ class Worker:
         label = record.label or job.label
         return Hint(label=label, index=job.index, subject=None if label else job.subject)
 
-    def _save(self, result: Matte | Segments | DepthMap, record: Record) -> dict[str, int]:
-        """Write every form into a folder of its own, then move the files to their places."""
+    def _save(self, result: Matte | Segments | DepthMap, record: Record, own: Path) -> dict[str, int]:
+        """Write every form into a folder of its own, and tell their sizes in the order in which they are moved."""
         folder, name = _split(record.key)
-        place = self.out / folder
-        own = self.staging / secrets.token_hex(8)
-        try:
-            own.mkdir()
-            for form in self.job.forms:
-                _save_as(result, own / form_name(name, form, record.suffix), form)
-            place.mkdir(parents=True, exist_ok=True)
-            sizes = {}
-            # What lies beside a result, such as the JSON of a depth, comes first: alone it does no harm.
-            for file in sorted(own.iterdir(), key=lambda file: (file.suffix != ".json", file.name)):
-                sizes[f"{folder}/{file.name}" if folder else file.name] = file.stat().st_size
-                file.replace(place / file.name)
-            return sizes
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
+        own.mkdir()
+        for form in self.job.forms:
+            _save_as(result, own / form_name(name, form, record.suffix), form)
+        # What lies beside a result, such as the JSON of a depth, comes first: alone it does no harm.
+        files = sorted(own.iterdir(), key=lambda file: (file.suffix != ".json", file.name))
+        return {f"{folder}/{file.name}" if folder else file.name: file.stat().st_size for file in files}
 
 
 def form_name(name: str, form: Form, suffix: str) -> str:
