@@ -35,8 +35,9 @@ def test_it_tells_nobody_what_people_do(client):
 
 
 def test_functions_of_the_page_are_no_interface_for_programs(client):
-    described = client.get("/gradio_api/info").json()
-    assert described["named_endpoints"] == described["unnamed_endpoints"] == {}
+    functions = client.get("/config").json()["dependencies"]
+    assert {each["api_visibility"] for each in functions} == {"private"}
+    assert client.get("/gradio_api/info").status_code == 404
 
 
 def test_fonts_and_styles_come_from_here():

@@ -71,15 +71,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service, app.state.pages = service, Pages()
     add_routes(app, service)
     studio = _studio(settings) if settings.studio and has_studio() else None
-    if studio is not None:
-        from perpixel.studio.door import Door
-
-        app.add_middleware(Door, functions=studio.fns, answer=_refuse)  # within the guard
     app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name, pages=app.state.pages)
     if studio is not None:
         from perpixel.studio.app import mount_studio
 
-        mount_studio(app, studio, max_file_size=settings.max_upload)
+        mount_studio(app, studio, max_file_size=settings.max_upload, answer=_refuse)
     return app
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -15,6 +15,7 @@ import gradio as gr
 from perpixel import __version__
 from perpixel.studio.cutout import cutout_tab
 from perpixel.studio.depth import depth_tab
+from perpixel.studio.door import Door, Refused, plain
 from perpixel.studio.segment import segment_tab
 from perpixel.studio.settings import StudioSettings
 from perpixel.studio.shelf import Shelf
@@ -55,7 +56,14 @@ def create_studio(settings: StudioSettings | None = None) -> gr.Blocks:
     return studio
 
 
-def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size: int | None = None) -> Any:
+def mount_studio(
+    app: Any,
+    studio: gr.Blocks,
+    path: str = "/",
+    *,
+    max_file_size: int | None = None,
+    answer: Callable[[Refused], Any] = plain,
+) -> Any:
     """Mount the page in a FastAPI application.
 
     Args:
@@ -63,11 +71,12 @@ def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size:
         studio: from `create_studio`.
         path: where.
         max_file_size: the most bytes of an uploaded file.
+        answer: as for `Door`, behind which the page is.
 
     Returns:
         the application.
     """
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         studio,
         path=path,
@@ -82,6 +91,9 @@ def mount_studio(app: Any, studio: gr.Blocks, path: str = "/", *, max_file_size:
         css=studio_css(),
         js=resources.files("perpixel.studio").joinpath("keys.js").read_text("utf-8"),
     )
+    mounted = app.routes[-1]
+    mounted.app = Door(mounted.app, functions=studio.fns, answer=answer)
+    return app
 
 
 @contextmanager

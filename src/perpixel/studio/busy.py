@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,14 +29,15 @@ def start_and_cancel(
     """
     both = [run, cancel]
     private: dict[str, Any] = {"api_visibility": "private"}
-    quiet: dict[str, Any] = {**private, "show_progress": "hidden", "queue": False}
     # One after the other: a second function of the same click would only run when the first has ended.
-    started = run.click(lambda: _visible(False, True), None, both, **quiet)
+    started = run.click(None, None, both, js=_shown(run=False), **private)
     running = started.then(work, list(inputs), list(outputs), show_progress_on=show_progress_on, **private)
     for ended in (running.success, running.failure):  # `then` is not called after an error
-        ended(lambda: _visible(True, False), None, both, **quiet)
-    cancel.click(lambda: _visible(True, False), None, both, cancels=[running], **quiet)
+        ended(None, None, both, js=_shown(run=True), **private)
+    cancel.click(None, None, both, js=_shown(run=True), cancels=[running], **private)
 
 
-def _visible(run: bool, cancel: bool) -> list[gr.Button]:
-    return [gr.Button(visible=run), gr.Button(visible=cancel)]
+def _shown(*, run: bool) -> str:
+    """The page shows one of the two buttons by itself, without asking the program."""
+    updates = [{"__type__": "update", "visible": visible} for visible in (run, not run)]
+    return f"() => {json.dumps(updates)}"

@@ -1,12 +1,15 @@
-"""Before Studio: its requests may name files that were uploaded to it, and nothing else on this machine or elsewhere.
+"""Before Studio: the page's own requests pass, if they can be what the page sends, and nothing else does.
 
-Gradio looks at the paths in a request only where it was started by its own `launch`, and it fetches pictures whose
-path is an address. Neither `perpixel studio` nor a server has a use for that.
+Gradio also answers programs, at addresses that no page asks for. There it fails at wrong input with a status of 500,
+and some of them fetch other addresses, or never end. Programs have the server's own interface. Gradio also looks at the
+paths in a request only where it was started by its own `launch`, and it fetches pictures whose path is an address.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +17,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Addresses of Gradio that fetch others: a file by its address, and the proxy for pages elsewhere.
-_FETCHING = ("file=http:", "file=https:", "file/http:", "file/https:", "proxy=")
+# What the page asks for: itself and its parts, its files, its events, and whether it may go on.
+_READ = re.compile(
+    r"/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(assets|static)/.+"
+    r"|gradio_api/(file=.+|heartbeat/[^/]+|queue/data|upload_progress|startup-events|theme\.css))?"
+)
+# And what it sends.
+_UPLOAD = "/gradio_api/upload"
+_WRITTEN = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
 # The most bytes that a name of a file has here; Gradio fails at longer ones.
 _NAME = 255
-# Bytes of a body that is no upload: strokes and settings. A server's own limit may be lower.
-_BODY = 32 << 20
+# Bytes of a body that is no upload: settings, and strokes, of which an hour has a megabyte or two.
+_BODY = 8 << 20
+# Characters of the name that a page gives itself.
+_SESSION = 64
 
 
 class Refused(Exception):
@@ -41,10 +52,10 @@ class Door:
     """An ASGI application around Studio.
 
     Args:
-        app: Studio, and the interface for programs, which passes as it is.
+        app: Studio.
         functions: the numbers of Studio's functions, `gradio.Blocks.fns`; Gradio fails at any other.
-        answer: makes the answer to a request that is refused: 403 for a path or an address, 400 for a body that is
-            no JSON, 404 for names that no file or function has, 413 for a body that is too large. It may raise instead.
+        answer: makes the answer to a request that is refused: 403 for a path or an address, 400 for a body that
+            cannot be used, 404 for what no page asks for, 413 for a body that is too large. It may raise instead.
     """
 
     def __init__(
@@ -62,21 +73,15 @@ class Door:
             await self._answer(refused)(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/v1/"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        words = scope["path"].lower().replace(" ", "")
-        if any(word in words for word in _FETCHING):
-            raise _no_fetching()
-        if "\0" in scope["path"] or any(len(name.encode()) > _NAME for name in scope["path"].split("/")):
-            raise Refused(404, "not_found", "there is nothing at this address")
-        kind = dict(scope["headers"]).get(b"content-type", b"").lower()
-        if scope["method"] != "POST" or kind.startswith(b"multipart/form-data"):
-            await self._app(scope, receive, send)
+        path = _path(scope)
+        if scope["method"] != "POST" or path == _UPLOAD:
+            await _shielded(self._app, scope, receive, send)
             return
         body = await _whole(receive)
-        if body:
-            _check(body, self._functions)
+        _check(body, self._functions, joining=path.endswith("/join"))
         told = False
 
         async def again() -> Message:
@@ -86,7 +91,48 @@ class Door:
             told = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, again, send)
+        await _shielded(self._app, scope, again, send)
+
+
+def _path(scope: Scope) -> str:
+    """The address within Studio, of those that the page asks for."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path.lower().replace(" ", "").startswith(("/gradio_api/file=http:", "/gradio_api/file=https:")):
+        raise _no_fetching()
+    known = path in _WRITTEN or _READ.fullmatch(path)
+    if not known or "\0" in path or any(len(name.encode()) > _NAME for name in path.split("/")):
+        raise Refused(404, "not_found", "there is nothing at this address")
+    return path
+
+
+async def _shielded(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell a client whose input Gradio fails at that it is to blame. None of these addresses does any work itself."""
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+
+    started = False
+    held: list[Message] = []
+
+    async def passed(message: Message) -> None:
+        nonlocal started
+        if held or (message["type"] == "http.response.start" and message["status"] == 500):
+            held.append(message)
+            return
+        started = True
+        await send(message)
+
+    try:
+        await app(scope, receive, passed)
+    except Exception as error:
+        if started and isinstance(error.__cause__, HTTPException):
+            # So Gradio ends the events of a page that it does not know, after it has said so.
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if started or isinstance(error, (OSError, ClientDisconnect)):
+            raise
+        raise Refused(400, "form", "the request cannot be used: load the page again") from error
+    for message in held:
+        await send(message)
 
 
 async def _whole(receive: Receive) -> bytes:
@@ -104,31 +150,49 @@ async def _whole(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _check(body: bytes, functions: Container[int]) -> None:
+def _check(body: bytes, functions: Container[int], *, joining: bool) -> None:
     from gradio.utils import get_upload_folder
 
     try:
-        waiting: list[Any] = [json.loads(body)]
+        request = json.loads(body, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         raise Refused(400, "form", "the body is no JSON") from None
-    _check_function(waiting[0], functions)
+    if joining:
+        _check_call(request, functions)
     folder = Path(get_upload_folder()).resolve()
+    waiting: list[Any] = [request]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
             waiting.extend(value)
         elif isinstance(value, dict):
             waiting.extend(value.values())
+            waiting.extend(value)
             _check_path(value.get("path"), folder)
+        elif isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Refused(400, "form", "the body has half of a character") from None
 
 
-def _check_function(request: Any, functions: Container[int]) -> None:
-    index = request.get("fn_index") if isinstance(request, dict) else None
-    try:
-        known = index is None or int(index) in functions
-    except (TypeError, ValueError, OverflowError):
-        return  # Gradio says that this is no number
-    if not known:
+def _finite(number: str) -> float:
+    """A number that JSON can say, and so also the answer about it."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
+
+
+def _check_call(request: Any, functions: Container[int]) -> None:
+    """What is to be called, by which page, and with what."""
+    values = request if isinstance(request, dict) else {}
+    index, session = values.get("fn_index"), values.get("session_hash")
+    if type(index) is not int or not isinstance(values.get("data"), list):
+        raise Refused(400, "form", "the body names no function of the page with its data")
+    if not isinstance(session, str) or not 0 < len(session) <= _SESSION:
+        raise Refused(400, "form", "the body does not say which page it comes from")
+    if index not in functions:
         raise Refused(404, "not_found", "the page has no such function: load it again")
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from perpixel.errors import InputError
 from perpixel.studio.app import create_studio, mount_studio, private_folder
-from perpixel.studio.door import Door
 from perpixel.studio.settings import StudioSettings
 
 # Uploads beyond this are refused while they are read; the largest photograph that is opened needs less.
@@ -45,7 +44,7 @@ def run_studio(
 
     with private_folder(), _listening(host, port) as listener:
         studio = create_studio(settings)
-        app = Door(mount_studio(FastAPI(openapi_url=None), studio, max_file_size=MAX_FILE), functions=studio.fns)
+        app = mount_studio(FastAPI(openapi_url=None), studio, max_file_size=MAX_FILE)
         shown = host if ":" not in host else f"[{host}]"
         shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)
         address = f"http://{shown}:{listener.getsockname()[1]}/"
