@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service, app.state.pages = service, Pages()
     add_routes(app, service)
-    studio = _studio(settings) if settings.studio and has_studio() else None
+    studio = _studio(service) if settings.studio and has_studio() else None
     app.add_middleware(Guard, settings=settings, metrics=metrics, route=route_name, pages=app.state.pages)
     if studio is not None:
         from perpixel.studio.app import mount_studio
@@ -88,8 +88,8 @@ def has_studio() -> bool:
     return importlib.util.find_spec("gradio") is not None
 
 
-def _studio(settings: Settings) -> Any:
+def _studio(service: Service) -> Any:
+    from perpixel.serve.people import studio_settings
     from perpixel.studio.app import create_studio
-    from perpixel.studio.settings import StudioSettings
 
-    return create_studio(StudioSettings(models=settings.models, device=settings.device, offline=True))
+    return create_studio(studio_settings(service))

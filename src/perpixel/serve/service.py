@@ -143,13 +143,27 @@ class Service:
                 return work.result()
             if gone.done():
                 raise ClientGone
-            raise Refusal(
-                504, "timeout", f"the work took longer than {self.settings.timeout:g} seconds: send a smaller picture"
-            )
+            raise self._too_long()
         finally:
             gone.cancel()
             work.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Do other work in the models' thread, when all that came before it is done.
+
+        Raises:
+            Refusal: 503 while the models are being loaded, 429 when the queue is full, 504 when the time is over.
+        """
+        self.check_ready()
+        with self.place():
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    key = ("studio", object())  # equal to no other
+                    done: Result = await self._scheduler.submit(key, lambda items: [work()], None)
+                    return done
+            except TimeoutError:
+                raise self._too_long() from None
 
     async def _stages(self, fields: Mapping[str, bytes], options: Options, form: Form, what: str) -> Answer:
         loop = asyncio.get_running_loop()
@@ -208,6 +222,10 @@ class Service:
             await self._scheduler.submit(prepared.key, run, prepared.ready)
             seen = prepared.ready.shape[-2:] or (side, side)
             model.effort = Effort(math.prod(seen), seconds)
+
+    def _too_long(self) -> Refusal:
+        words = f"the work took longer than {self.settings.timeout:g} seconds: send a smaller picture"
+        return Refusal(504, "timeout", words)
 
     def _ran(self, key: object, count: int, seconds: float) -> None:
         task = key[0] if isinstance(key, tuple) else "other"

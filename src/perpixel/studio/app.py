@@ -25,6 +25,8 @@ from perpixel.studio.theme import studio_css, studio_theme
 OLD, LOOK = 3600, 600
 # So many people's pictures are kept in memory at once.
 SESSIONS = 64
+# So many steps of all pages may wait for others; the next is told that the page is busy.
+WAITING = 512
 
 
 def create_studio(settings: StudioSettings | None = None) -> gr.Blocks:
@@ -53,6 +55,9 @@ def create_studio(settings: StudioSettings | None = None) -> gr.Blocks:
             with gr.Tab("Depth", id="depth"):
                 depth_tab(shelf)
     studio.state_session_capacity = SESSIONS
+    # All that may wait elsewhere leaves Gradio's places to the page's small steps.
+    studio.max_threads += settings.at_once
+    studio.queue(max_size=WAITING)
     return studio
 
 

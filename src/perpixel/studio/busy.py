@@ -16,6 +16,8 @@ def start_and_cancel(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     show_progress_on: Any,
+    *,
+    at_once: int,
 ) -> None:
     """Let `run` start long work, and `cancel`, which is shown in its place meanwhile, stop it.
 
@@ -26,12 +28,15 @@ def start_and_cancel(
         inputs: the components whose values it takes.
         outputs: the components that it gives values for.
         show_progress_on: the component, or several, over which the progress is shown.
+        at_once: how many people's work runs at a time.
     """
     both = [run, cancel]
     private: dict[str, Any] = {"api_visibility": "private"}
     # One after the other: a second function of the same click would only run when the first has ended.
     started = run.click(None, None, both, js=_shown(run=False), **private)
-    running = started.then(work, list(inputs), list(outputs), show_progress_on=show_progress_on, **private)
+    running = started.then(
+        work, list(inputs), list(outputs), show_progress_on=show_progress_on, concurrency_limit=at_once, **private
+    )
     for ended in (running.success, running.failure):  # `then` is not called after an error
         ended(None, None, both, js=_shown(run=True), **private)
     cancel.click(None, None, both, js=_shown(run=True), cancels=[running], **private)

@@ -30,12 +30,12 @@ from perpixel.studio.cutout_work import (
     write_cutout,
 )
 from perpixel.studio.messages import plain_errors
-from perpixel.studio.photo_box import PhotoBox, stem
+from perpixel.studio.photo_box import PhotoBox, check_pixels, stem
 from perpixel.studio.samples import Sample, samples
 from perpixel.studio.save_button import save_button
 from perpixel.studio.shelf import Shelf, model_picker
 from perpixel.studio.trimap_editor import Trimap, new_photo, new_trimap, parse_drawing, trimap_editor
-from perpixel.studio.work import Stop, in_thread
+from perpixel.studio.work import Stop
 from perpixel.tasks.matting import matte
 
 # Photographs of people who have left are forgotten after so many seconds.
@@ -92,7 +92,7 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
         what other tabs need to hand over a photograph.
     """
     photo, base, whole, small = (gr.State(None, time_to_live=KEPT) for _ in range(4))
-    progress = gr.Progress()
+    progress, most = gr.Progress(), shelf.settings.max_pixels
     shown = samples()
     private: dict[str, Any] = {"api_visibility": "private"}
     with gr.Row(equal_height=False):
@@ -167,7 +167,10 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
 
     def opened(path: str | None) -> tuple[Any, ...]:
         with plain_errors():
-            return _opened(read_photo(path) if path else None, None)
+            if path is None:
+                return _opened(None, None)
+            check_pixels(path, most)
+            return _opened(read_photo(path, max_pixels=most), None)
 
     async def cut(
         found: Photo | None, known: Trimap | None, drawn: str, name: str, *given: Any, said: gr.Progress = progress
@@ -181,7 +184,7 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
             network = shelf.load(name, "matting")
             stop.check()
             said(0.35, desc="Finding the edges")
-            made = matte(there, trimap, model=network)
+            made = matte(there, trimap, model=network, max_memory=shelf.settings.max_memory)
             stop.check()
             said(0.85, desc="Cleaning the colours")
             shown = smaller(made)
@@ -190,7 +193,8 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
             return new, shows, made, shown, pictures, gr.Column(visible=True), gr.Button(interactive=True)
 
         with plain_errors():
-            return await in_thread(work)
+            done: tuple[Any, ...] = await shelf.settings.work(work)
+            return done
 
     def marked(found: Photo | None, known: Trimap | None, drawn: str) -> tuple[Any, ...]:
         with plain_errors():
@@ -201,6 +205,7 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
         if path is None:
             return gr.skip(), gr.skip()
         with plain_errors():
+            check_pixels(path, most)
             trimap, kind = trimap_of_file(path, _needed(found))
         gr.Info(f"Taken as a {kind}. Repair it with the brushes, or cut out.")
         return trimap, new_trimap(trimap)
@@ -216,12 +221,15 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
             return trimap, new_trimap(trimap)
 
         with plain_errors():
-            return await in_thread(work)
+            done: tuple[Any, ...] = await shelf.settings.work(work)
+            return done
 
     def relook(shown: Matte | None, *given: Any) -> Any:
         if shown is None:
             return gr.skip()
         with plain_errors():
+            if given[2] is not None:
+                check_pixels(given[2], most)
             return other_after(on_page(shown, _look(*given))[1], shown.icc_profile)
 
     def choices(kind: str) -> tuple[Any, Any]:
@@ -236,10 +244,13 @@ def cutout_tab(shelf: Shelf, tabs: gr.Tabs) -> CutoutTab:
         loaded = button.click(partial(_opened_sample, each), None, list(parts), **quiet)
         loaded.success(None, js=RUN, **private)
     inputs, outputs = [photo, base, editor, model, *look], [base, editor, whole, small, result, after, save]
-    start_and_cancel(run, cancel, cut, inputs, outputs, show_progress_on=result)
+    at_once = shelf.settings.at_once
+    start_and_cancel(run, cancel, cut, inputs, outputs, show_progress_on=result, at_once=at_once)
     only_trimap.click(marked, [photo, base, editor], [base, editor], show_progress="hidden", **private)
     file.upload(filed, [photo, file], [base, editor], show_progress="hidden", **private)
-    gr.on([find.click, label.submit], named, [photo, label, namer], [base, editor], **private)
+    gr.on(
+        [find.click, label.submit], named, [photo, label, namer], [base, editor], concurrency_limit=at_once, **private
+    )
     ground.change(choices, ground, [colour, picture], show_progress="hidden", **private)
     gr.on(
         [ground.change, colour.change, picture.upload, picture.clear, clean.change],

@@ -26,7 +26,7 @@ from perpixel.studio.photo_box import KEPT, photo_box, result_picture, stem
 from perpixel.studio.point_view import point_view, shown_cloud
 from perpixel.studio.save_button import save_button
 from perpixel.studio.shelf import Shelf, model_picker
-from perpixel.studio.work import Stop, in_thread
+from perpixel.studio.work import Stop
 
 # The library's own far would stretch what is behind; on the page the scene is better seen in one piece.
 FAR, FOV = 4.0, 60.0
@@ -49,7 +49,7 @@ def depth_tab(shelf: Shelf) -> None:
     view, in_points = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            _, photo, changes = photo_box(elem_id="depth-photo")
+            _, photo, changes = photo_box("depth-photo", shelf.settings.max_pixels)
             model = model_picker(shelf, "depth")
             missing_model(shelf, "depth")
             with gr.Row():
@@ -133,7 +133,7 @@ def depth_tab(shelf: Shelf) -> None:
 
         progress(0.05, desc="Loading the model")  # the first time, PyTorch too: a word before that
         with plain_errors():
-            return await in_thread(work)
+            return await shelf.settings.work(work)
 
     def spread(now: DepthView | None, angle: float, reach: float) -> Any:
         with plain_errors():
@@ -144,7 +144,15 @@ def depth_tab(shelf: Shelf) -> None:
 
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
-    start_and_cancel(run, cancel, estimate, [photo, model, map, aperture], shown, show_progress_on=picture)
+    start_and_cancel(
+        run,
+        cancel,
+        estimate,
+        [photo, model, map, aperture],
+        shown,
+        show_progress_on=picture,
+        at_once=shelf.settings.at_once,
+    )
     map.change(_coloured, [view, map], picture, **quiet)
     for slider in (focus, aperture):
         slider.change(_blurred, [view, focus, aperture], blurred, trigger_mode="always_last", **quiet)
@@ -164,7 +172,7 @@ def _estimated(shelf: Shelf, photo: Photo | None, name: str, progress: Any, stop
     model = shelf.load(name, "depth")
     stop.check()
     progress(0.3, desc="Measuring depth")
-    found = depth(photo, model=model)
+    found = depth(photo, model=model, max_memory=shelf.settings.max_memory)
     stop.check()
     return open_depth(found)
 

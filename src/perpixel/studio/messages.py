@@ -10,15 +10,9 @@ from contextlib import contextmanager
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from perpixel.errors import CheckpointError, InputError, MissingDependencyError, PerpixelError
+from perpixel.errors import PerpixelError
 
 LOG = logging.getLogger(__name__)
-
-_TITLES = (
-    (InputError, "That does not work yet"),
-    (CheckpointError, "The model cannot be loaded"),
-    (MissingDependencyError, "Something is not installed"),
-)
 
 
 @contextmanager
@@ -34,15 +28,14 @@ def plain_errors() -> Iterator[None]:
     except gr.Error:
         raise
     except PerpixelError as error:
-        title = next((words for kind, words in _TITLES if isinstance(error, kind)), "That did not work")
-        raise gr.Error(_sentence(str(error)), title=title, print_exception=False) from None
+        raise gr.Error(_sentence(str(error)), print_exception=False) from None
     except MemoryError:
         words = "There is not enough memory for this picture: make it smaller, or choose a smaller model."
-        raise gr.Error(words, title="Out of memory", print_exception=False) from None
+        raise gr.Error(words, print_exception=False) from None
     except Exception:  # what the page does not know is in the log, with its trace
         LOG.exception("Studio met an error that it does not know")
         words = "Something unexpected went wrong. The program's log has the details; another picture may work."
-        raise gr.Error(words, title="That did not work", print_exception=False) from None
+        raise gr.Error(words, print_exception=False) from None
 
 
 def _sentence(words: str) -> str:

@@ -12,6 +12,8 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.errors import InputError
+from perpixel.images.files import MAX_PIXELS, identify, open_source
 from perpixel.images.read import Photo, read_photo
 from perpixel.studio.messages import plain_errors
 from perpixel.studio.samples import samples
@@ -43,11 +45,12 @@ class PhotoBox(gr.Image, metaclass=_WithoutStub):  # type: ignore[misc]
         return None if payload is None else payload.path
 
 
-def photo_box(elem_id: str) -> tuple[PhotoBox, gr.State, list[Any]]:
+def photo_box(elem_id: str, most: int) -> tuple[PhotoBox, gr.State, list[Any]]:
     """A place to drop, choose or paste a photograph, and below it the examples.
 
     Args:
         elem_id: its id in the page.
+        most: pixels of a photograph.
 
     Returns:
         the box; the state that holds the `Photo`, or None; and the events that bring another photograph.
@@ -66,9 +69,11 @@ def photo_box(elem_id: str) -> tuple[PhotoBox, gr.State, list[Any]]:
         buttons = [gr.Button(each.title, icon=str(each.path), size="sm", min_width=80) for each in samples()]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     for button, each in zip(buttons, samples(), strict=True):
-        button.click(partial(opened, str(each.path)), None, [photo, box], **private)
+        button.click(partial(opened, str(each.path), most=most), None, [photo, box], **private)
     # One that cannot be read leaves no other behind, which the page would work on unseen.
-    box.upload(opened, box, [photo, box], **private).failure(lambda: (None, None), None, [photo, box], **private)
+    box.upload(partial(opened, most=most), box, [photo, box], **private).failure(
+        lambda: (None, None), None, [photo, box], **private
+    )
     box.clear(lambda: None, None, photo, **private)
     return box, photo, [box.upload, box.clear, *(button.click for button in buttons)]
 
@@ -80,8 +85,12 @@ def result_picture(label: str, elem_id: str, alt_text: str) -> gr.Image:
     )
 
 
-def opened(path: str | None) -> tuple[Photo | None, NDArray[np.uint8] | None]:
+def opened(path: str | None, most: int = MAX_PIXELS) -> tuple[Photo | None, NDArray[np.uint8] | None]:
     """Read an uploaded file.
+
+    Args:
+        path: the file.
+        most: pixels that it may have.
 
     Returns:
         the photograph, and what the page shows of it: upright and of 8 bits, in a size for it.
@@ -92,8 +101,23 @@ def opened(path: str | None) -> tuple[Photo | None, NDArray[np.uint8] | None]:
     if path is None:
         return None, None
     with plain_errors():
-        photo = read_photo(Path(path))
+        check_pixels(path, most)
+        photo = read_photo(Path(path), max_pixels=most)
     return photo, for_page(photo.rgb8)
+
+
+def check_pixels(path: str, most: int) -> None:
+    """Refuse a picture that is too large, by what its file says, before it is decoded.
+
+    Raises:
+        InputError: it has more pixels.
+    """
+    image = identify(open_source(Path(path)))
+    if image is not None and image.width * image.height > most:
+        raise InputError(
+            f"{Path(path).name} is {image.width}×{image.height} (width×height), and pictures of up to "
+            f"{most / 1e6:g} megapixels can be opened here: make it smaller"
+        )
 
 
 def for_page(pixels: NDArray[np.uint8], longest: int = LONGEST) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from perpixel.studio.segment_files import Wanted, write_segments
 from perpixel.studio.segment_table import NOTHING, chosen_line, segment_table, table
 from perpixel.studio.segment_view import SegmentView, chosen_mask, open_view
 from perpixel.studio.shelf import Shelf, model_picker
-from perpixel.studio.work import Stop, in_thread
+from perpixel.studio.work import Stop
 
 if TYPE_CHECKING:
     from perpixel.studio.cutout import CutoutTab
@@ -42,7 +42,7 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     view = gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            _, photo, changes = photo_box(elem_id="segment-photo")
+            _, photo, changes = photo_box("segment-photo", shelf.settings.max_pixels)
             model = model_picker(shelf, "segmentation")
             missing_model(shelf, "segmentation")
             kind = gr.Radio(KINDS, value="panoptic", label="What to find", elem_id="segment-kind")
@@ -91,12 +91,12 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
         named: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (so Gradio finds it)
     ) -> Any:
-        def work(stop: Stop) -> SegmentView:
-            return _found(shelf, found, name, wanted, least, progress, stop)
+        def work(stop: Stop) -> list[Any]:
+            return _values(_found(shelf, found, name, wanted, least, progress, stop), strength, named)
 
         progress(0.05, desc="Loading the model")  # the first time, PyTorch too: a word before that
         with plain_errors():
-            return _values(await in_thread(work), strength, named)
+            return await shelf.settings.work(work)
 
     def clicked(now: SegmentView | None, strength: float, named: bool, event: gr.SelectData) -> Any:
         with plain_errors():
@@ -125,7 +125,15 @@ def segment_tab(shelf: Shelf, cutout: CutoutTab) -> None:
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {**private, "show_progress": "hidden"}
     look = [opacity, names]
-    start_and_cancel(run, cancel, find, [photo, model, kind, threshold, *look], shown, show_progress_on=picture)
+    start_and_cancel(
+        run,
+        cancel,
+        find,
+        [photo, model, kind, threshold, *look],
+        shown,
+        show_progress_on=picture,
+        at_once=shelf.settings.at_once,
+    )
     picture.select(clicked, [view, *look], shown, **quiet)
     rows.select(pressed, [view, *look], shown, **quiet)
     hide.click(hidden, [view, *look], shown, **quiet)

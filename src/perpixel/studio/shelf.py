@@ -115,20 +115,22 @@ class Shelf:
         if not name:
             raise InputError(f"no model for {task} is chosen: choose one under Model")
         with self._lock:  # two people who ask for one model at once wait for one loading
-            if name in self._loaded:
-                self._loaded.move_to_end(name)
-                return self._suiting(name, task)
-            self._check(name)
-            self._loaded[name] = load(name, self.settings.device)
-            while len(self._loaded) > self.settings.keep:
-                self._loaded.popitem(last=False)
-            return self._suiting(name, task)
-
-    def _suiting(self, name: str, task: Task) -> Any:
-        model = self._loaded[name]
+            model = self.settings.loaded(name)
+            if model is None:
+                model = self._kept(name)
         found = _task_of_loaded(model)
         if found != task:
             raise InputError(f"{name} is for {found}, and this needs a model for {task}: choose another")
+        return model
+
+    def _kept(self, name: str) -> Any:
+        if name in self._loaded:
+            self._loaded.move_to_end(name)
+            return self._loaded[name]
+        self._check(name)
+        self._loaded[name] = model = load(name, self.settings.device)
+        while len(self._loaded) > self.settings.keep:
+            self._loaded.popitem(last=False)
         return model
 
     def _check(self, name: str) -> None:
