@@ -1,5 +1,6 @@
 """Films are read frame by frame, upright, in their own colours and at their own times."""
 
+import gc
 from fractions import Fraction
 from itertools import pairwise
 
@@ -45,6 +46,20 @@ def test_a_rotated_film_is_turned_upright(tmp_path, angle):
     frame = next(film.frames())
     assert frame.pixels.shape == upright.shape == (film.height, film.width, 3)
     assert np.abs(frame.pixels.astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("angle", [0, 90])
+def test_frames_that_are_done_with_leave_the_memory_at_once(tmp_path, angle):
+    film = open_film(write_film(tmp_path / "a.mp4", pictures(40, 64, 48), rotation=angle))
+    gc.collect()
+    gc.disable()  # what only Python's collector frees would stay
+    try:
+        for last in film.frames():
+            pass
+        kept = sum(type(each).__name__ == "VideoFrame" for each in gc.get_objects())
+        assert last.number == 39 and kept < 12  # the decoder's own
+    finally:
+        gc.enable()
 
 
 # White, red and blue in BT.709 and BT.601, by the equations of the recommendations, in the narrow range and the full.

@@ -44,6 +44,25 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
     return False, d < 0, a < 0
 
 
+class Turning:
+    """`orientation` of the frames of a film, one after the other.
+
+    PyAV ties a frame whose side data is asked for into a ring, and until Python's collector comes by, it keeps its
+    buffer and swscale's threads: hundreds of frames in memory. So it is asked for only where the rotation changes,
+    which ties nothing.
+    """
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._found = (False, False, False)
+
+    def of(self, frame: Any) -> tuple[bool, bool, bool]:
+        """That of the next frame."""
+        if frame.rotation != self._rotation:
+            self._rotation, self._found = frame.rotation, orientation(frame)
+        return self._found
+
+
 def upright(pixels: NDArray[Any], turned: tuple[bool, bool, bool]) -> NDArray[Any]:
     """The pixels as a viewer sees them; `turned` is what `orientation` gave."""
     swapped, rows, columns = turned

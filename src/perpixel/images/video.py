@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from perpixel.errors import InputError, MissingDependencyError, PerpixelWarning
-from perpixel.images.film_frame import orientation, rgb, upright
+from perpixel.images.film_frame import Turning, orientation, rgb, upright
 
 __all__ = [
     "FILM_SUFFIXES",
@@ -128,9 +128,9 @@ class Film:
         Warns:
             PerpixelWarning: damaged frames, which are left out.
         """
-        decoding = _Decoding(self)
+        decoding, turning = _Decoding(self), Turning()
         for number, (frame, time, duration) in enumerate(decoding.frames()):
-            pixels = upright(rgb(frame, self.bits), orientation(frame))
+            pixels = upright(rgb(frame, self.bits), turning.of(frame))
             if pixels.shape[:2] != (self.height, self.width):
                 raise InputError(
                     f"{self.path} changes from {self.width}×{self.height} to {pixels.shape[1]}×{pixels.shape[0]} "
@@ -307,6 +307,7 @@ def _samples(film: Film, number: int) -> Iterator[FilmFrame]:
         start = Fraction(stream.start_time or 0) * film.time_base
         length = film.length or Fraction(0)
         seen: set[int] = set()
+        turning = Turning()
         for index in range(number if length else 1):
             place = round((start + (length - start) * index / number) / film.time_base)
             try:
@@ -315,7 +316,7 @@ def _samples(film: Film, number: int) -> Iterator[FilmFrame]:
                 frame = next(frame for frame in container.decode(stream) if frame.pts is None or frame.pts >= place)
             except (av.error.FFmpegError, StopIteration):
                 continue
-            pixels = upright(rgb(frame, film.bits), orientation(frame))
+            pixels = upright(rgb(frame, film.bits), turning.of(frame))
             if frame.pts in seen or pixels.shape[:2] != (film.height, film.width):
                 continue
             seen.add(frame.pts)
