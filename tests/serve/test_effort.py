@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from perpixel.serve.effort import Effort
+from perpixel.serve.effort import Effort, Finishing
 from perpixel.tasks.matting import load_matting_model
 from serve.served import BOX, form, kind_of, make_app, running, square
 
@@ -50,6 +50,34 @@ def test_an_input_that_is_too_large_for_the_others_is_refused_too(route, model, 
             assert (await client.post(f"/v1/{route}", **asked)).status_code == 200
 
     asyncio.run(main())
+
+
+def test_an_answer_that_takes_too_long_to_make_is_refused_before_the_model_works():
+    async def main():
+        app = make_app(timeout=30.0)
+        async with running(app) as client:
+            service = app.state.service
+            large = form(square(600, 600), {})
+            assert (await client.post("/v1/segment?what=map", **large)).status_code == 200
+            assert 0 < service._finishing.expected(("painted", "image/png", "map"), 600 * 600) < 15
+            service._finishing.took(("painted", "image/png", "overlay"), 600 * 600, 20.0)
+            refused = await client.post("/v1/segment", **large)
+            assert (refused.status_code, kind_of(refused)) == (413, "too_large")
+            assert "20 seconds" in refused.json()["error"]["message"]
+            for what, asked in (("map", large), ("overlay", form(square(), {}))):
+                assert (await client.post(f"/v1/segment?what={what}", **asked)).status_code == 200
+
+    asyncio.run(main())
+
+
+def test_what_comes_after_the_model_is_learned_from_pictures_that_are_not_small():
+    finishing = Finishing()
+    finishing.took("x", 100, 1.0)
+    assert finishing.expected("x", 10**6) == 0
+    for seconds in (1.0, 2.0):
+        finishing.took("x", 10**6, seconds)
+    assert finishing.expected("x", 2 * 10**6) == pytest.approx(2.4)
+    assert finishing.expected("y", 10**6) == 0
 
 
 def test_more_pixels_take_longer_and_tiles_of_them_less_than_the_whole():

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perpixel.serve.answers import FORMS, WHATS, Answer, Form, answer
-from perpixel.serve.effort import Effort
+from perpixel.serve.effort import Effort, Finishing
 from perpixel.serve.journal import LOGGER
 from perpixel.serve.metrics import Metrics
 from perpixel.serve.models import Models, Served
@@ -64,6 +64,7 @@ class Service:
         self._ended = False
         self._busy = 0
         self._seconds = 1.0  # of one request, a running mean
+        self._finishing = Finishing()
         batch = settings.batch or (1 if settings.device in (None, "cpu") else ACCELERATOR_BATCH)
         self._scheduler = Scheduler(batch, self._ran)
         self._places = 2 * batch + settings.decodes
@@ -170,10 +171,15 @@ class Service:
         start = loop.time()
         async with self._benches:
             prepared = await loop.run_in_executor(self._decoders, prepare, fields, options, self.models, self.settings)
+            kind = (prepared.model.name, form, what)
+            prepared.check_finish(self._finishing.expected(kind, prepared.pixels), self.settings)
             found = await self._scheduler.submit(prepared.key, prepared.stages.run, prepared.ready)
 
             def finish() -> Answer:
-                return answer(prepared.finish(found), prepared.model.name, form, what)
+                start = time.thread_time()  # other work on the machine does not count
+                made = answer(prepared.finish(found), prepared.model.name, form, what)
+                self._finishing.took(kind, prepared.pixels, time.thread_time() - start)
+                return made
 
             done = await loop.run_in_executor(self._encoders, finish)
         # What one request costs when many are there: they share the time.

@@ -60,6 +60,32 @@ class Prepared:
     stages: Any
     ready: Any
 
+    @property
+    def pixels(self) -> int:
+        """Those of the picture."""
+        photo: Photo = self.ready.photo
+        return photo.width * photo.height
+
+    def check_finish(self, seconds: float, settings: Settings) -> None:
+        """Refuse a picture whose result would take too long to make after the model.
+
+        Args:
+            seconds: that it would take.
+            settings: the limit of its time.
+
+        Raises:
+            Refusal: 413.
+        """
+        most = (1 - EFFORT) * settings.timeout
+        if seconds > most:
+            photo: Photo = self.ready.photo
+            raise Refusal(
+                413,
+                "too_large",
+                f"the answer about the picture of {photo.width}×{photo.height} (width×height) would take about "
+                f"{seconds:.0f} seconds to make, and here it may for {most:g}: send a smaller one",
+            )
+
     def finish(self, found: Any) -> Any:
         """The result: a `Matte`, `Segments` or a `DepthMap`."""
         return self.stages.finish(self.ready, found)
