@@ -6,7 +6,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from perpixel.errors import InputError
-from perpixel.ops.label_map import checked_map, extents, painted, relabelled
+from perpixel.ops.label_map import checked_map, extents, numbers_in, painted, relabelled
 from perpixel.ops.rle import encode_rle
 
 
@@ -19,6 +19,7 @@ def test_extents_are_those_of_scikit_image(height, width, seed):
         for region in regionprops(label_map)
     }
     assert extents(label_map, 6) == expected
+    assert numbers_in(label_map) == np.unique(label_map).tolist()
     assert len(ndimage.find_objects(label_map, 6)) - ndimage.find_objects(label_map, 6).count(None) == len(expected)
 
 

@@ -278,13 +278,22 @@ def to_codes(values: Float, valid: Bool, bits: int) -> tuple[npt.NDArray[Any], f
         >>> codes.tolist(), shift
         ([[0, 255]], 2.0)
     """
-    known = values[valid]
+    whole = bool(valid.all())
+    known = values if whole else values[valid]
     low, high = float(known.min()), float(known.max())
-    first = 0 if valid.all() else 1
+    first = 0 if whole else 1
     scale = (high - low) / (2**bits - 1 - first)
-    steps = (values.astype(np.float64) - low) / scale if scale else np.zeros(values.shape)
-    codes = np.where(valid, np.rint(steps) + first, 0)
-    return codes.astype(np.uint8 if bits == 8 else np.uint16), scale, low - scale * first
+    steps = values.astype(np.float64)
+    steps -= low
+    if scale:
+        steps /= scale
+        np.rint(steps, out=steps)
+    else:
+        steps[:] = 0
+    steps += first
+    if not whole:
+        steps[~valid] = 0
+    return steps.astype(np.uint8 if bits == 8 else np.uint16), scale, low - scale * first
 
 
 def from_codes(codes: npt.NDArray[Any], scale: float, shift: float) -> Float:

@@ -13,7 +13,7 @@ from perpixel.errors import InputError
 if TYPE_CHECKING:
     from perpixel.ops.rle import Rle
 
-__all__ = ["Box", "checked_map", "extents", "painted", "relabelled"]
+__all__ = ["Box", "checked_map", "extents", "numbers_in", "painted", "relabelled"]
 
 Map = npt.NDArray[np.int32]
 Box = tuple[int, int, int, int]
@@ -34,6 +34,19 @@ def checked_map(map: npt.NDArray[np.integer[Any]]) -> Map:
     if int(map.max()) > np.iinfo(np.int32).max or int(map.min()) < np.iinfo(np.int32).min:
         raise InputError(f"the map holds numbers up to {map.max()}, but 32 bits are the most: number from 1")
     return np.ascontiguousarray(map, np.int32)
+
+
+def numbers_in(map: Map) -> list[int]:
+    """The numbers that are somewhere in a map (h, w), ascending.
+
+    >>> numbers_in(np.array([[7, 7, -1], [7, 2, 2]], np.int32))
+    [-1, 2, 7]
+    """
+    flat = map.ravel()
+    # The last pixel of each run has all of them: a map has far fewer runs than pixels.
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    found: list[int] = np.unique(np.append(flat[ends], flat[-1:])).tolist()
+    return found
 
 
 def relabelled(map: Map, numbers: Mapping[int, int]) -> Map:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import InputError
-from perpixel.ops.label_map import extents, relabelled
+from perpixel.ops.label_map import extents, numbers_in, relabelled
 
 if TYPE_CHECKING:
     from perpixel.ops.rle import Rle
@@ -119,7 +119,7 @@ def check_ids(map: NDArray[np.int32], segments: Sequence[Segment], masks: Mappin
     ids = [segment.id for segment in segments]
     if len(set(ids)) < len(ids) or any(not 1 <= number <= LARGEST_ID for number in ids):
         raise InputError(f"the segments have the ids {ids}: give each its own, from 1 to {LARGEST_ID}")
-    present = set(np.unique(map).tolist())
+    present = set(numbers_in(map))
     if not present <= {0, *ids}:
         raise InputError(
             f"the map holds the number {min(present - {0, *ids})}, which is no segment's: use 0 for nothing"

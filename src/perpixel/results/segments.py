@@ -15,7 +15,7 @@ from PIL import Image
 
 from perpixel.errors import InputError
 from perpixel.images.depth import Pixels, to_uint8
-from perpixel.ops.label_map import checked_map, painted, relabelled
+from perpixel.ops.label_map import checked_map, numbers_in, painted, relabelled
 from perpixel.results.labels import same_label
 from perpixel.results.segment import Segment as Segment
 from perpixel.results.segment import by_score, check_ids, ranked_map, ranked_masks
@@ -162,7 +162,7 @@ class Segments:
             image: as in the class.
             icc_profile: as in the class.
         """
-        present = [int(value) for value in np.unique(checked_map(classes)) if value >= 0]
+        present = [value for value in numbers_in(checked_map(classes)) if value >= 0]
         infos = [{"id": label_id, "label_id": label_id} for label_id in present]
         return cls.from_map(classes, infos, id2label, kind="semantic", image=image, icc_profile=icc_profile)
 

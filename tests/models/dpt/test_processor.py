@@ -327,6 +327,12 @@ def test_classes_are_the_best_of_the_resized_scores(classes, height, width, rows
     torch.testing.assert_close(scores.gather(0, found[None])[0], best, atol=1e-4, rtol=1e-4)
 
 
+def test_the_highest_of_equal_scores_and_of_none_is_that_of_argmax():
+    scores = torch.randint(0, 4, (5, 24, 24)).float()
+    scores[torch.rand(scores.shape) < 0.05] = torch.nan
+    assert torch.equal(postprocess.highest(scores), scores.argmax(0))
+
+
 def test_equal_scores_give_the_first_class():
     outputs = SimpleNamespace(logits=torch.ones(1, 4, 3, 3))
     for sizes in (None, [(6, 5)]):

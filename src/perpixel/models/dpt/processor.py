@@ -303,7 +303,7 @@ class DPTImageProcessor(ImageProcessor):
         Raises:
             InputError: sizes that do not fit the output.
         """
-        from perpixel.models.dpt.postprocess import class_map, class_scores
+        from perpixel.models.dpt.postprocess import class_map, class_scores, highest
         from perpixel.models.mask2former.postprocess import SemanticSegmentationPostProcessorOutput
 
         logits = outputs.logits
@@ -315,7 +315,7 @@ class DPTImageProcessor(ImageProcessor):
         results = []
         for scores, (size, part) in zip(logits, places, strict=True):
             scores = class_scores(scores, size, part)
-            results.append(SemanticSegmentationPostProcessorOutput(scores.argmax(0), scores))
+            results.append(SemanticSegmentationPostProcessorOutput(highest(scores), scores))
         return results
 
     def _places(
