@@ -33,6 +33,11 @@ def test_every_error_has_its_words(page, portrait, tmp_path):
     page.locator("#cutout-file input[type=file]").set_input_files(tmp_path / "small.png")
     page.wait_for_function("document.body.innerText.includes('30×30')")
     assert "Traceback" not in page.locator("body").inner_text()
+    page.fill("#cutout-label textarea, #cutout-label input", "unicorn")
+    page.click("#cutout-find")
+    page.wait_for_selector(".toast-body:has-text('unicorn')")
+    page.click("#cutout-editor [data-tool=background]")  # nothing lies over it
+    assert page.locator("[data-testid=status-tracker] .error:visible").count() == 0
 
 
 def test_cancel_stops_the_work_and_gives_the_button_back(page, portrait, hold):

@@ -104,6 +104,15 @@ def test_a_trimap_saved_as_jpeg_is_still_one(tmp_path):
     assert (found == trimap).mean() > 0.97
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_mask_with_narrow_soft_edges_is_no_trimap(tmp_path, suffix):
+    grey = np.rint(255 * np.clip((50 - disc((200, 300))) / 3, 0, 1)).astype(np.uint8)
+    assert ((grey > 96) & (grey < 160)).mean() > 0.002
+    Image.fromarray(grey).save(tmp_path / f"m.{suffix}")
+    photo = Photo(np.zeros((200, 300, 3), np.uint8))
+    assert trimap_of_file(tmp_path / f"m.{suffix}", photo)[1] == "mask"
+
+
 @pytest.mark.parametrize("mode", ["black and white", "soft", "transparent"])
 def test_anything_else_is_a_mask(tmp_path, mode):
     alpha = np.clip((12 - disc()) / (8 if mode == "soft" else 0.1), 0, 1)

@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 
 from perpixel.errors import CheckpointError, InputError, OutputError
+from perpixel.images.read import read_photo
 from perpixel.studio.messages import plain_errors
 
 
@@ -22,6 +23,13 @@ def test_a_file_is_called_as_its_owner_calls_it(monkeypatch):
     with pytest.raises(gr.Error) as caught, plain_errors():
         raise InputError(f"/tmp/a folder/{'0af' * 21}0/cat.jpg is truncated")
     assert caught.value.message == "cat.jpg is truncated."
+
+
+def test_a_phones_file_is_told_without_words_for_programs():
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    with pytest.raises(gr.Error) as caught, plain_errors():
+        read_photo(heic)
+    assert caught.value.message.endswith("is HEIC, which Pillow reads only with a plugin: save it as JPEG or PNG.")
 
 
 def test_an_unknown_error_is_told_without_its_words(caplog):

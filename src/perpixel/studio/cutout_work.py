@@ -124,9 +124,11 @@ def _as_trimap(path: str | Path) -> Trimap | None:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         pass  # the readers below say what is wrong with it
     grey = read_trimap(path)
-    if len(np.unique(grey)) > 8:  # a soft mask, or a trimap that was saved as JPEG
-        near = np.minimum(np.minimum(grey, 255 - grey), np.abs(grey.astype(np.int16) - 128)) <= 32
-        if near.mean() < 0.98 or not (np.abs(grey.astype(np.int16) - 128) <= 32).mean() > 0.002:
+    if len(np.unique(grey)) > 8:  # a soft mask, or a trimap that was saved as JPEG or resized
+        middle = np.abs(grey.astype(np.int16) - 128) <= 32
+        between = ~middle & (np.minimum(grey, 255 - grey) > 32)
+        # In soft edges all greys are about as many; a trimap has 7 times as many in the middle, and more.
+        if between.mean() > 0.02 or middle.sum() < 3 * between.sum() or middle.mean() <= 0.002:
             return None
     try:
         trimap = snap_trimap(grey)

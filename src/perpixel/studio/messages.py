@@ -46,5 +46,6 @@ def _sentence(words: str) -> str:
     """
     folder = re.escape(get_upload_folder())
     words = re.sub(rf"{folder}[\\/][0-9a-f]{{64}}[\\/]", "", words)
+    words = re.sub(r", or call \S+\(\) first \(.*\)", "", words)  # what only programs can do
     first = words.partition(" ")[0]
     return (words[:1].upper() + words[1:] if first.isalpha() else words).rstrip(".") + "."
