@@ -2,6 +2,7 @@
 
     python -m benchmarks.batch_ray proof FOLDER --images 1000
     python -m benchmarks.batch_ray rates --works matte depth segment --repeats 3
+    python -m benchmarks.batch_ray rates --device cuda --stacks 1 8 32      # the rows of a GPU
 
 The proof makes photographs of 64×64 to 96×96 and their trimaps in an empty folder, works on them in one process and on
 a local cluster of two workers, kills one of these when a third of the rows have come, and compares everything: every
@@ -9,7 +10,9 @@ file byte for byte, every row of the manifest.
 
 The rates are the processor's seconds, with one thread, of the three stages of a batch: reading (decoding and the
 network's input), the network, and writing (the result and its file). Weights are random but for vitmatte-nano, which
-changes no time. A forward before the clock starts does what is done once.
+changes no time. A forward before the clock starts does what is done once. On another device the network's time is that
+of the clock, for an image of a stack that goes there and back, in float32 and bf16; the last columns are how many
+processors reading and writing keep busy beside it, and the memory of the stack.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,9 @@ def main() -> int:
     two = commands.add_parser("rates")
     two.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
     two.add_argument("--repeats", type=int, default=3)
-    two.set_defaults(run=lambda given: rates(given.works, given.repeats))
+    two.add_argument("--device", default="cpu", help="such as cuda; the processor when not given")
+    two.add_argument("--stacks", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="elsewhere than on a CPU")
+    two.set_defaults(run=lambda given: rates(given.works, given.repeats, given.device, given.stacks))
     given = parser.parse_args()
     return int(given.run(given))
 
@@ -95,43 +101,66 @@ def proof(folder: Path, images: int) -> int:
     return 0 if all(same.values()) else 1
 
 
-def rates(works: list[str], repeats: int) -> int:
-    """Print a line for each work."""
+def rates(works: list[str], repeats: int, device: str, stacks: list[int]) -> int:
+    """Print a line for each work; on another device than a CPU for each work, precision and stack."""
     import torch
 
     from perpixel import tune_allocator
 
     tune_allocator()
     torch.set_num_threads(1)
-    print("| work | reading | network | writing | one image, s | images an hour and core |\n|---|---|---|---|---|---|")
-    for name in works:
+    if device == "cpu":
+        print(
+            "| work | reading | network | writing | one image, s | images an hour and core |\n|---|---|---|---|---|---|"
+        )
+        for name in works:
+            with tempfile.TemporaryDirectory() as folder:
+                parts = _stages(Path(folder), *WORKS[name](Path(folder)), repeats)
+            total = sum(parts)
+            print(f"| {name} | {' | '.join(f'{part:.4f}' for part in parts)} | {total:.3f} | {3600 / total:.0f} |")
+        return 0
+    print(
+        "| work | precision | stack | reading | network | writing | images an hour | processors beside | memory, GiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, dtype, stack in itertools.product(works, ("float32", "bf16"), stacks):
         with tempfile.TemporaryDirectory() as folder:
-            stages = _stages(Path(folder), *WORKS[name](Path(folder)), repeats)
-        total = sum(stages)
-        print(f"| {name} | " + " | ".join(f"{part:.4f}" for part in stages) + f" | {total:.3f} | {3600 / total:.0f} |")
+            job, record = WORKS[name](Path(folder))
+            job = replace(job, device=device, dtype=dtype, stack=stack)
+            torch.accelerator.reset_peak_memory_stats()
+            reading, network, writing = _stages(Path(folder), job, record, repeats, stack)
+        print(
+            f"| {name} | {dtype} | {stack} | {reading:.4f} | {network:.4f} | {writing:.4f} | {3600 / network:.0f} | "
+            f"{(reading + writing) / network:.1f} | {torch.accelerator.max_memory_allocated() / 2**30:.2f} |"
+        )
     return 0
 
 
-def _stages(folder: Path, job: Any, record: Any, repeats: int) -> list[float]:
-    """The median seconds of reading, network and writing."""
+def _stages(folder: Path, job: Any, record: Any, repeats: int, stack: int = 1) -> list[float]:
+    """The median seconds of reading, network and writing, for an image."""
     from perpixel.batch.records import Row
     from perpixel.batch.worker import Worker
 
     out = folder / "out"
     out.mkdir()
     worker = Worker(job, out, out / ".staging")
+    # What comes back to memory has been waited for, so the clock has all of another device's work.
+    clock = time.process_time if job.device is None else time.perf_counter
     found: list[list[float]] = []
     for _ in range(repeats + 1):
         marks = [time.process_time()]
         loaded = worker.load(record)
         assert not isinstance(loaded, Row), loaded.error
         marks.append(time.process_time())
-        computed = worker.compute([loaded])
+        start = clock()
+        computed = worker.compute([loaded] * stack)
+        spent = (clock() - start) / stack
         marks.append(time.process_time())
         row = worker.write(computed[0])
+        worker.noted(row)
         assert row.status == "done", row.error
         marks.append(time.process_time())
-        found.append([later - before for before, later in itertools.pairwise(marks)])
+        found.append([marks[1] - marks[0], spent, marks[3] - marks[2]])
     return [statistics.median(column) for column in zip(*found[1:], strict=True)]
 
 
