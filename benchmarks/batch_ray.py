@@ -3,6 +3,7 @@
     python -m benchmarks.batch_ray proof FOLDER --images 1000
     python -m benchmarks.batch_ray rates --works matte depth segment --repeats 3
     python -m benchmarks.batch_ray rates --device cuda --stacks 1 8 32      # the rows of a GPU
+    python -m benchmarks.batch_ray steps --images 20000
 
 The proof makes photographs of 64×64 to 96×96 and their trimaps in an empty folder, works on them in one process and on
 a local cluster of two workers, kills one of these when a third of the rows have come, and compares everything: every
@@ -13,6 +14,8 @@ network's input), the network, and writing (the result and its file). Weights ar
 changes no time. A forward before the clock starts does what is done once. On another device the network's time is that
 of the clock, for an image of a stack that goes there and back, in float32 and bf16; the last columns are how many
 processors reading and writing keep busy beside it, and the memory of the stack.
+
+The steps are what a batch does for each photograph beside these three: in seconds of the processor, and bytes.
 """
 
 from __future__ import annotations
@@ -51,6 +54,9 @@ def main() -> int:
     two.add_argument("--device", default="cpu", help="such as cuda; the processor when not given")
     two.add_argument("--stacks", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="elsewhere than on a CPU")
     two.set_defaults(run=lambda given: rates(given.works, given.repeats, given.device, given.stacks))
+    three = commands.add_parser("steps")
+    three.add_argument("--images", type=int, default=20_000)
+    three.set_defaults(run=lambda given: steps(given.images))
     given = parser.parse_args()
     return int(given.run(given))
 
@@ -162,6 +168,65 @@ def _stages(folder: Path, job: Any, record: Any, repeats: int, stack: int = 1) -
         marks.append(time.process_time())
         found.append([marks[1] - marks[0], spent, marks[3] - marks[2]])
     return [statistics.median(column) for column in zip(*found[1:], strict=True)]
+
+
+def steps(images: int) -> int:
+    """Print a line for each step."""
+    import pickle
+
+    from perpixel.batch.hints import HintFolders
+    from perpixel.batch.inputs import Inputs
+    from perpixel.batch.job import Job
+    from perpixel.batch.manifest import Finished, Journal, write_parquet
+    from perpixel.batch.ray_worker import Chunk
+    from perpixel.batch.records import Row, content_hash
+    from perpixel.batch.run import fresh
+    from perpixel.batch.shards import Shard
+    from perpixel.images.read import read_photo
+
+    def spent(name: str, work: Any, count: int = images) -> Any:
+        start = time.process_time()
+        found = work()
+        print(f"{name}: {(time.process_time() - start) / count * 1e6:.1f} µs")
+        return found
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind in ("photos", "trimaps"):
+            (folder / kind).mkdir()
+            for number in range(images):
+                (folder / kind / f"{number:08}.png").touch()
+        out = folder / "out"
+        out.mkdir()
+        plain = Inputs((str(folder / "photos"),), out)
+        hinted = replace(plain, hints=HintFolders(folder / "trimaps"))
+        spent("counting and checking names", plain.survey)
+        spent("finding a photograph", lambda: list(plain))
+        records = spent("finding a photograph and its trimap", lambda: list(hinted))
+        settings = Job("matte").fingerprint()
+        rows = []
+        for record in records:
+            (out / f"{record.key}.png").touch()
+            source = f"photos/{record.key}.png"
+            hashes = content_hash(record.key.encode()), content_hash(source.encode())
+            rows.append(Row(record.key, source, "done", settings, *hashes, record.stamp, seconds=0.1234))
+        rows = [replace(row, width=512, height=512, outputs={f"{row.key}.png": 0}) for row in rows]
+        with Journal(out, Shard()) as journal:
+            spent("a row of the manifest", lambda: [journal.add(row) for row in rows])
+        print(f"a row of the manifest: {journal.path.stat().st_size / images:.0f} bytes")
+        finished = spent("reading a row when a run goes on", lambda: Finished(out))
+        assert spent("passing over what is done", lambda: set(fresh(records, finished, settings, out))) == {None}
+        write_parquet(finished.rows(), out / "manifest.parquet")
+        finished.close()
+        print(f"a row as Parquet: {(out / 'manifest.parquet').stat().st_size / images:.0f} bytes")
+        chunk = pickle.dumps(Chunk(tuple(records[:32])))
+        print(f"a record on its way to a worker: {len(chunk) / 32:.0f} bytes")
+        for height, width in ((512, 512), (3000, 4000)):
+            path = _photograph(folder, height, width)
+            read_photo(path)
+            spent(f"decoding a JPEG of {width}×{height}", lambda path=path: [read_photo(path) for _ in range(5)], 5)
+            print(f"  of {Path(path).stat().st_size} bytes")
+    return 0
 
 
 def _matte(folder: Path) -> tuple[Any, Any]:

@@ -13,6 +13,9 @@ PICTURE_SUFFIXES = (
 )  # fmt: skip
 """What counts as a picture in a folder, an archive or a list."""
 
+# Hints are nearly always PNGs, and on a slow disk each name that is tried costs.
+_TRIED = (".png", *(suffix for suffix in PICTURE_SUFFIXES if suffix != ".png"))
+
 
 @dataclass(frozen=True)
 class HintFolders:
@@ -64,7 +67,7 @@ class HintFolders:
         folder, kind = self.folders[0], "trimap" if self.masks is None else "mask"
         base = str(folder / key)
         for ending in ("", f"-{kind}", f"_{kind}"):
-            for suffix in PICTURE_SUFFIXES:
+            for suffix in _TRIED:
                 for name in (f"{base}{ending}{suffix}", f"{base}{ending}{suffix.upper()}"):
                     stamp = stamp_of(name)
                     if stamp is not None and name != image:
