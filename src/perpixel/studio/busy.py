@@ -22,8 +22,8 @@ def start_and_cancel(
     """Let `run` start long work, and `cancel`, which is shown in its place meanwhile, stop it.
 
     Args:
-        run: the button that starts.
-        cancel: the button that stops; made with `visible=False`.
+        run: the button that starts, with an `elem_id`.
+        cancel: the button that stops, likewise; made with `visible=False`.
         work: an async function; it is cancelled by `asyncio.CancelledError`.
         inputs: the components whose values it takes.
         outputs: the components that it gives values for.
@@ -33,16 +33,29 @@ def start_and_cancel(
     both = [run, cancel]
     private: dict[str, Any] = {"api_visibility": "private"}
     # One after the other: a second function of the same click would only run when the first has ended.
-    started = run.click(None, None, both, js=_shown(run=False), **private)
+    started = run.click(None, None, both, js=_instead(run, cancel, shown=1), **private)
     running = started.then(
         work, list(inputs), list(outputs), show_progress_on=show_progress_on, concurrency_limit=at_once, **private
     )
     for ended in (running.success, running.failure):  # `then` is not called after an error
-        ended(None, None, both, js=_shown(run=True), **private)
-    cancel.click(None, None, both, js=_shown(run=True), cancels=[running], **private)
+        ended(None, None, both, js=_instead(run, cancel, shown=0), **private)
+    cancel.click(None, None, both, js=_instead(run, cancel, shown=0), cancels=[running], **private)
 
 
-def _shown(*, run: bool) -> str:
-    """The page shows one of the two buttons by itself, without asking the program."""
-    updates = [{"__type__": "update", "visible": visible} for visible in (run, not run)]
-    return f"() => {json.dumps(updates)}"
+def _instead(*buttons: gr.Button, shown: int) -> str:
+    """JavaScript that shows one of two buttons, and hands it the focus where the other had it, or nothing has.
+
+    The page does so by itself, without asking the program.
+    """
+    updates = [{"__type__": "update", "visible": number == shown} for number in range(len(buttons))]
+    ids = [button.elem_id for button in buttons]
+    return f"""() => {{
+      const give = (turns) => {{
+        const button = document.getElementById({json.dumps(ids[shown])});
+        if (button) button.focus({{ preventScroll: true }});
+        else if (turns) setTimeout(give, 50, turns - 1);
+      }};
+      const at = document.activeElement;
+      if (!at || at === document.body || {json.dumps(ids)}.includes(at.id)) setTimeout(give, 50, 20);
+      return {json.dumps(updates)};
+    }}"""
