@@ -1,6 +1,7 @@
 """How steady and how good a film's mattes and depth are, and how much memory a film takes.
 
     python -m benchmarks.film                                   # mattes, on films with a known alpha
+    python -m benchmarks.film --others                          # the same on films that nothing was chosen with
     python -m benchmarks.film --depth-model MODEL               # depth, on a moving photograph
     python -m benchmarks.film --memory                          # peak memory of a short and a long film
     python -m benchmarks.film --sheet docs/images/film.png      # the contact sheet of the document
@@ -30,18 +31,30 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 WIDTH, HEIGHT = 320, 240
 BAND = 8
 FILMS = (
-    ("fur", "coffee", 3),
-    ("hair", "astronaut", 3),
-    ("fur", "chelsea", 3),
-    ("hair", "coffee", 11),
-    ("fur", "rocket", 12),
-    ("hair", "chelsea", 13),
-)  # foreground, background, seed
+    ("fur", "coffee", 3, 1),
+    ("hair", "astronaut", 3, 1),
+    ("fur", "chelsea", 3, 1),
+    ("hair", "coffee", 11, 1),
+    ("fur", "rocket", 12, 1),
+    ("hair", "chelsea", 13, 1),
+)  # foreground, background, seed, how many times as fast
+OTHERS = (
+    ("hair", "rocket", 51, 1),
+    ("fur", "astronaut", 52, 1),
+    ("hair", "coffee", 53, 1),
+    ("hair", "immunohistochemistry", 54, 1),
+    ("fur", "retina", 55, 1),
+    ("hair", "astronaut", 56, 2),
+    ("fur", "coffee", 57, 2),
+    ("hair", "chelsea", 58, 1),
+    ("fur", "rocket", 59, 2),
+    ("lone_strands", "coffee", 60, 1),
+)
 Frame = tuple[np.ndarray, np.ndarray]  # (h, w, 3) uint8, (h, w) float32
 
 
 def composed(
-    family: str, photograph: str, count: int, seed: int = 3, size: tuple[int, int] = (WIDTH, HEIGHT)
+    family: str, photograph: str, count: int, seed: int = 3, speed: int = 1, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> Iterator[Frame]:
     """Frames with their true alpha."""
     import skimage.data
@@ -58,11 +71,12 @@ def composed(
     ground = getattr(skimage.data, photograph)()[..., :3].astype(np.float32) / 255
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    for t in range(count):
+    for number in range(count):
+        t = number * speed
         places = [np.float32(each) for each in _places(t, x, y, size)]
         alpha = np.clip(cv2.remap(drawing.alpha, *places, cv2.INTER_CUBIC, borderValue=0), 0, 1)
         front = cv2.remap(skin, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        zoom = 1.2 / (1 + 0.1 * t / count)
+        zoom = 1.2 / (1 + 0.1 * number / count)
         behind = [np.float32(zoom * x + 1.3 * t), np.float32(zoom * y + 0.5 * t + 20)]
         back = cv2.remap(ground, *behind, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         mixed = alpha[..., None] * front + (1 - alpha[..., None]) * back
@@ -88,14 +102,15 @@ def _places(t: int, x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> tupl
     return u + 2.5 * np.sin(v / 35 + t / 5) + half, v + 2.0 * np.sin(u / 40 - t / 6) + half
 
 
-def true_motion(t: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
-    """Where the foreground at each pixel of frame t was in the frame before: (h, w, 2) float32."""
+def true_motion(number: int, speed: int = 1, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
+    """Where the foreground at each pixel of a frame was in the frame before: (h, w, 2) float32."""
+    t, before = number * speed, (number - 1) * speed
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float64)
     goal = _places(t, x, y, size)
-    angle, scale = _pose(t - 1)
+    angle, scale = _pose(before)
     was_x, was_y = x.copy(), y.copy()
     for _ in range(12):  # the foreground is nearly stiff, so that turning back the rest converges
-        here = _places(t - 1, was_x, was_y, size)
+        here = _places(before, was_x, was_y, size)
         du, dv = goal[0] - here[0], goal[1] - here[1]
         was_x += scale * (np.cos(angle) * du - np.sin(angle) * dv)
         was_y += scale * (np.sin(angle) * du + np.cos(angle) * dv)
@@ -122,25 +137,25 @@ def along(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 4, 15, 4, 7, 1.5, 0)
 
 
-def mattes(folder: Path, count: int, sheet: Path | None) -> None:
+def mattes(folder: Path, films: tuple[tuple[str, str, int, int], ...], count: int, sheet: Path | None) -> None:
     """The table of mattes."""
     import perpixel as px
     from perpixel.metrics.matting import sad
-    from perpixel.metrics.temporal import dtssd, flicker
+    from perpixel.metrics.temporal import dtssd, dtssd_along, flicker, messddt
     from perpixel.ops.trimap import UNKNOWN, trimap_from_alpha
     from perpixel.tasks.matting import load_matting_model
 
     model = load_matting_model()
-    print("| film | mattes | SAD | dtSSD (10⁻²) | flicker (10⁻³) | SAD | flicker |")
-    print("|---|---|--:|--:|--:|--:|--:|")
+    print("| film | mattes | SAD | flicker | dtSSD | dtSSD along | MESSDdt | SAD | flicker | dtSSD along | MESSDdt |")
+    print("|---|---" + "|--:" * 9 + "|")
     rows = []
-    for family, photograph, seed in FILMS:
-        frames = list(composed(family, photograph, count, seed))
+    for family, photograph, seed, speed in films:
+        frames = list(composed(family, photograph, count, seed, speed))
         truth = [alpha for _, alpha in frames]
         path = folder / f"{family}.mkv"
         write(path, (picture for picture, _ in frames))
         trimaps = [trimap_from_alpha(alpha, band=BAND) for alpha in truth]
-        flows = [true_motion(t) for t in range(1, count)]
+        flows = [true_motion(t, speed) for t in range(1, count)]
         ways = {
             "the truth": truth,
             "frame by frame, the true trimap": [
@@ -154,17 +169,24 @@ def mattes(folder: Path, count: int, sheet: Path | None) -> None:
         ):
             film = px.cutout_film(path, trimap_first=trimaps[0], model=model, steady=steady)
             ways[name] = [each.result.alpha for each in film]
-        first: tuple[float, float] | None = None
+        first: list[float] | None = None
         for name, alphas in ways.items():
             error = float(np.mean([sad(pred, true) for pred, true in zip(alphas, truth, strict=True)]))
-            change = 100 * np.mean([dtssd(*alphas[t - 1 : t + 1], *truth[t - 1 : t + 1]) for t in range(1, count)])
-            unrest = 1000 * float(np.mean([
-                flicker(alphas[t - 1], alphas[t], flows[t - 1], trimaps[t] == UNKNOWN) for t in range(1, count)
-            ]))  # fmt: skip
-            first = first or ((error, unrest) if error else None)
-            ratios = f"{error / first[0]:.0%} | {unrest / first[1]:.0%}" if first else " | "
+            pairs = [(*alphas[t - 1 : t + 1], *truth[t - 1 : t + 1], flows[t - 1], trimaps[t]) for t in range(1, count)]
+            unrest = 1000 * np.mean([flicker(a, b, flow, trimap == UNKNOWN) for a, b, _, _, flow, trimap in pairs])
+            fixed = 100 * np.mean([dtssd(*four) for *four, _, _ in pairs])
+            along_motion = 100 * np.mean([dtssd_along(*five) for *five, _ in pairs])
+            squares = 1000 * np.mean([messddt(*five) for *five, _ in pairs])
+            figures = [error, unrest, along_motion, squares]
+            first = first or (figures if error else None)
+            shares = (
+                " | ".join(f"{here / there:.0%}" for here, there in zip(figures, first, strict=True))
+                if first
+                else "| | |"
+            )
             print(
-                f"| {family} over {photograph} | {name} | {error:.2f} | {change:.2f} | {unrest:.1f} | {ratios} |",
+                f"| {family} over {photograph} | {name} | {error:.2f} | {unrest:.1f} | {fixed:.2f} | "
+                f"{along_motion:.2f} | {squares:.2f} | {shares} |",
                 flush=True,
             )
         rows.append((frames, ways))
@@ -251,6 +273,7 @@ def one(path: str, trimap: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--others", action="store_true")
     parser.add_argument("--depth-model")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--sheet", type=Path)
@@ -264,7 +287,7 @@ def main() -> None:
         elif given.depth_model:
             depths(Path(name), given.frames, given.depth_model)
         else:
-            mattes(Path(name), given.frames, given.sheet)
+            mattes(Path(name), OTHERS if given.others else FILMS, given.frames, given.sheet)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perpixel.ops.flow import consistent, flow, motions, warp, warp_nearest
+from perpixel.ops.flow import Motion, consistent, flow, followed_on, inside, motions, warp, warp_nearest
 
 
 def scene(seed, height=120, width=160):
@@ -104,3 +104,14 @@ def test_flow_that_does_not_come_back_is_inconsistent():
     back[3:6, 3:6] = (5, 0)
     assert not consistent(back, step)[3:6, 3:6].any()
     assert consistent(back, step)[7:].all()
+
+
+def test_two_motions_follow_on_each_other():
+    y, x = np.mgrid[:20, :30].astype(np.float32)
+    one, ramp = np.ones((20, 30), np.float32), (x / 30).astype(np.float32)
+    first = Motion(np.full((20, 30, 2), (3, 0), np.float32), one * 0.5, False)
+    both = followed_on(first, Motion(np.stack([0.1 * x, 0.2 * y], axis=2), ramp, False))
+    assert both.shift[:, :25] == pytest.approx(np.stack([3 + 0.1 * (x + 3), 0.2 * y], axis=2)[:, :25], abs=1e-4)
+    assert both.trust[:, :25] == pytest.approx((0.5 * (x + 3) / 30)[:, :25], abs=1e-5)
+    assert np.array_equal(inside(first.shift), x + 3 <= 29.5)
+    assert followed_on(first, Motion(first.shift, one, True)).cut

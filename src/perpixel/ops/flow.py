@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from perpixel.images.depth import to_uint8
 
-__all__ = ["Motion", "Motions", "consistent", "flow", "motions", "warp", "warp_nearest"]
+__all__ = ["Motion", "Motions", "consistent", "flow", "followed_on", "inside", "motions", "warp", "warp_nearest"]
 
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -131,13 +131,44 @@ def consistent(back: Float, there: Float) -> Bool:
     >>> consistent(step, -step)[0].tolist()
     [True, True, True, True, True, False]
     """
-    height, width = back.shape[:2]
     returned = warp(there, back)
     miss = np.square(back + returned).sum(axis=2)
     lengths = np.square(back).sum(axis=2) + np.square(returned).sum(axis=2)
-    x, y = _places(back)
-    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
-    return np.asarray(inside & (miss <= SHARE * lengths + SLACK))
+    return np.asarray(inside(back) & (miss <= SHARE * lengths + SLACK))
+
+
+def inside(shift: Float) -> Bool:
+    """Where a flow, (h, w, 2), points into the picture: (h, w) bool.
+
+    >>> inside(np.full((1, 4, 2), (2, 0), np.float32)).tolist()
+    [[True, True, False, False]]
+    """
+    height, width = shift.shape[:2]
+    x, y = _places(shift)
+    return np.asarray((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5))
+
+
+def followed_on(first: Motion, second: Motion) -> Motion:
+    """Two motions one after the other.
+
+    Args:
+        first: from a frame to a second one.
+        second: from the second to a third one.
+
+    Returns:
+        from the first frame to the third, trusted as far as both are.
+
+    >>> step = Motion(np.full((1, 6, 2), (2, 0), np.float32), np.full((1, 6), 0.5, np.float32), False)
+    >>> both = followed_on(step, step)
+    >>> both.shift[0, 0].tolist(), both.trust[0, 0].item()
+    ([4.0, 0.0], 0.25)
+    """
+    x, y = _places(first.shift)
+    shift, trust = (
+        cv2.remap(each, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(each.shape)
+        for each in (second.shift, second.trust)
+    )
+    return Motion(first.shift + shift, first.trust * trust, first.cut or second.cut)
 
 
 def warp(values: NDArray[Any], back: Float) -> NDArray[Any]:

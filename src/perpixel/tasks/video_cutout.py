@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from perpixel.errors import InputError, PerpixelWarning
 from perpixel.images.read import ImageLike, Photo, read_trimap
 from perpixel.images.video import Film, FilmFrame
-from perpixel.ops.flow import Motion, Motions, warp
+from perpixel.ops.flow import Motion, Motions, inside, warp
 from perpixel.ops.steady import agreed_trimap, body_trimap, mixed, reach_of, steadied, subject_motion
 from perpixel.ops.tiling import memory_bytes
 from perpixel.ops.trimap import UNKNOWN, check_trimap, snap_trimap
@@ -96,7 +96,7 @@ def cutout_film(
         dtype: as in `perpixel.matte`.
         engine: as in `perpixel.matte`.
         max_memory: as in `perpixel.matte`.
-        steady: filter the alphas in time along the flow, two frames late; False takes each as the model finds it.
+        steady: filter the alphas in time along the flow, four frames late; False takes each as the model finds it.
 
     Returns:
         the film's mattes, made when they are asked for; `.save("out.mov")` writes them.
@@ -211,7 +211,8 @@ class CutoutFilm(FilmResults[Matte]):
             else:
                 back = subject_motion(body, moves.back, reach)
                 body = warp(body, back.shift)
-                band = np.float32(UNKNOWN_KEPT) * warp(band, back.shift)
+                # What comes in over the picture's border is unknown only where the body is neither 0 nor 1 there.
+                band = np.where(inside(back.shift), np.float32(UNKNOWN_KEPT) * warp(band, back.shift), 0)
                 trimap = self._next(frame, body, band, moves.back, reach)
                 found = self._alpha(frame.pixels, trimap)
                 body = mixed(found, body, back.trust, BODY_SHARE)
