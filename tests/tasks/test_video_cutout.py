@@ -83,6 +83,17 @@ def test_the_subject_is_followed_and_the_known_stays_right(tmp_path, known):
     assert [each.cut for each in found] == [True] + [False] * 11
 
 
+def test_the_ground_that_comes_in_over_the_border_is_known(tmp_path, known):
+    alphas = film(tmp_path / "a.mkv", np.linspace(22, 34, 8))
+    first = trimap_from_alpha(alphas[0], band=8)
+    first[20:52, 37:64] = 128  # at the right the hair is long
+    assert (first[32:40, 0] == 128).all()  # at the left the unknown ends at the picture's border
+    model = known(alphas)
+    list(cutout_film(tmp_path / "a.mkv", trimap_first=first))
+    assert (model.calls[-1][:, :8] == 0).all()
+    assert (model.calls[-1][32:40, 55:65] == 128).all()
+
+
 def test_steady_halves_the_flicker_and_loses_nothing(tmp_path, known):
     alphas = film(tmp_path / "a.mkv", np.linspace(25, 55, 14))
     trimap = trimap_from_alpha(alphas[0], band=5)
