@@ -32,8 +32,9 @@ CHUNK, GPU_CHUNK = 32, 128
 SHARES = 4
 # Processes that read what there is to do, at most: one lists some 10,000 files a second.
 READERS = 8
-# What a reader takes of a processor: it waits for the disk, and must never wait for one that the workers have.
-READER_CPUS = 0.01
+# What a reader takes of a processor: it waits for the disk, and must never wait for one that the workers have, who may
+# have all there are and wait for it.
+READER_CPUS = 0
 
 
 def ray_rows(
