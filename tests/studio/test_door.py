@@ -1,6 +1,7 @@
 """What `perpixel studio` answers to requests that a page would never send."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 gradio = pytest.importorskip("gradio")
+
+from gradio.utils import get_upload_folder  # noqa: E402
 
 from perpixel.studio import run  # noqa: E402
 from perpixel.studio.settings import StudioSettings  # noqa: E402
@@ -20,10 +23,13 @@ def client():
 
     taken = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uvicorn.Server, "run", lambda server, sockets: taken.append(server.config.app))
+        patch.setattr(
+            uvicorn.Server, "run", lambda server, sockets: taken.extend((server.config.app, get_upload_folder()))
+        )
         run.run_studio(StudioSettings(offline=True), port=0, browser=False, say=lambda line: None)
     with TestClient(taken[0]) as client:
         yield client
+    shutil.rmtree(taken[1], ignore_errors=True)  # uploads made it once more
 
 
 @pytest.mark.parametrize(
@@ -45,7 +51,8 @@ def test_bodies_that_are_no_json_or_too_large(client):
 
 
 def joined(client, path="queue/join", **changes):
-    body = {"data": [], "fn_index": 0, "session_hash": "s"} | changes
+    function = client.get("/config").json()["dependencies"][0]
+    body = {"data": [None] * len(function["inputs"]), "fn_index": function["id"], "session_hash": "s"} | changes
     headers = {"content-type": "application/json"}
     return client.post(f"/gradio_api/{path}", content=json.dumps(body), headers=headers)
 
@@ -60,6 +67,7 @@ def test_a_function_that_is_not_there_is_told_so(client, index):
     [
         {"data": None},
         {"data": {"x": 1}},
+        {"data": [None] * 99},
         {"data": [float("inf")]},
         {"data": ["\ud800"]},
         {"data": [{"\ud800": 1}]},
@@ -88,6 +96,11 @@ def test_what_no_page_asks_for_is_not_there(client, path):
     for method in ("GET", "POST", "PUT"):
         answer = client.request(method, f"/gradio_api/{path}", content=b'{"data":[],"fn_index":0}')
         assert answer.status_code == 404
+
+
+def test_a_call_of_the_page_passes(client):
+    answer = joined(client)
+    assert answer.status_code == 200 and answer.json()["event_id"]
 
 
 def test_forms_that_are_no_uploads(client):

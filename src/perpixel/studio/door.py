@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +53,13 @@ class Door:
 
     Args:
         app: Studio.
-        functions: the numbers of Studio's functions, `gradio.Blocks.fns`; Gradio fails at any other.
+        functions: Studio's functions by their numbers, `gradio.Blocks.fns`; Gradio fails at any other.
         answer: makes the answer to a request that is refused: 403 for a path or an address, 400 for a body that
             cannot be used, 404 for what no page asks for, 413 for a body that is too large. It may raise instead.
     """
 
     def __init__(
-        self, app: ASGIApp, *, functions: Container[int], answer: Callable[[Refused], ASGIApp] = plain
+        self, app: ASGIApp, *, functions: Mapping[int, Any], answer: Callable[[Refused], ASGIApp] = plain
     ) -> None:
         self._app = app
         self._functions = functions
@@ -150,7 +150,7 @@ async def _whole(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _check(body: bytes, functions: Container[int], *, joining: bool) -> None:
+def _check(body: bytes, functions: Mapping[int, Any], *, joining: bool) -> None:
     from gradio.utils import get_upload_folder
 
     try:
@@ -184,7 +184,7 @@ def _finite(number: str) -> float:
     return value
 
 
-def _check_call(request: Any, functions: Container[int]) -> None:
+def _check_call(request: Any, functions: Mapping[int, Any]) -> None:
     """What is to be called, by which page, and with what."""
     values = request if isinstance(request, dict) else {}
     index, session = values.get("fn_index"), values.get("session_hash")
@@ -194,6 +194,8 @@ def _check_call(request: Any, functions: Container[int]) -> None:
         raise Refused(400, "form", "the body does not say which page it comes from")
     if index not in functions:
         raise Refused(404, "not_found", "the page has no such function: load it again")
+    if len(values["data"]) != len(functions[index].inputs):
+        raise Refused(400, "form", "the function of the page takes another number of values: load it again")
 
 
 def _check_path(path: Any, folder: Path) -> None:
