@@ -49,7 +49,7 @@ Float = NDArray[np.float32]
 BODY_SHARE = 0.9
 # What was unknown stays so for a while, since whoever drew a wide band saw hair there: this part of it a frame, until
 # less than half is left, and all of it where the alpha is within these bounds, neither background nor subject.
-UNKNOWN_KEPT, SOFT = 0.97, (0.03, 0.97)
+UNKNOWN_KEPT, SOFT = 0.995, (0.03, 0.97)
 # With a label, the segmentation model looks at every so manieth frame.
 EVERY = 5
 # A segment that shares less than this of its area with the subject is another one.
