@@ -17,7 +17,7 @@ from perpixel.cli.app import main
 def folder(tmp_path, monkeypatch):
     """`in/` with five photographs and `hints/` with the mask of each."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("perpixel.tune_allocator", lambda: False)
+    monkeypatch.setattr("perpixel.tune_allocator", lambda **_: False)
     mask = np.zeros((24, 32), np.uint8)
     mask[6:18, 8:24] = 255
     for number in range(5):

@@ -49,7 +49,7 @@ def task(monkeypatch):
     recorder = Recorder()
     for name in ("cutout", "matte"):
         monkeypatch.setitem(vars(perpixel), name, recorder)
-    monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda: None)
+    monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda **_: None)
     loader = SimpleNamespace(load_matting_model=lambda model, device, *_: f"{model} on {device}")
     monkeypatch.setitem(sys.modules, "perpixel.tasks.matting", loader)
     return recorder

@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(task, "load_depth_model", stand_in)
     monkeypatch.setattr(matting, "load_matting_model", lambda *_: network)
-    monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda: None)
+    monkeypatch.setitem(vars(perpixel), "tune_allocator", lambda **_: None)
     Path("in").mkdir()
     for name in ("a", "b"):
         Image.fromarray(SCENE).save(f"in/{name}.png")

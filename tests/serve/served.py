@@ -25,8 +25,8 @@ class Loaded(Served):
     def load(self, settings):
         pass
 
-    def warm_up(self, side, work):
-        pass
+    def rehearsal(self, side):
+        return []
 
 
 class Gate:

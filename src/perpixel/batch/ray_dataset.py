@@ -89,7 +89,7 @@ class DatasetWorker:
     """
 
     def __init__(self, job: Job, columns: Columns) -> None:
-        perpixel.tune_allocator()  # before torch is imported
+        perpixel.tune_allocator(many_sizes=True)  # before torch is imported
         self._job, self._columns = job, columns
         self._folder = Path(tempfile.mkdtemp(prefix="perpixel-"))
         self._out = self._folder / "out"

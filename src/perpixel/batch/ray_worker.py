@@ -159,7 +159,7 @@ class RayWorker:
         if self._worker is None:
             place = self._place
             place.enter()
-            perpixel.tune_allocator()  # before torch is imported
+            perpixel.tune_allocator(many_sizes=True)  # before torch is imported
             self._worker = Worker(self._job, place.out, place.staging, place.settings)
         return self._worker
 

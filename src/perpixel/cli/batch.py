@@ -345,7 +345,7 @@ def _run(
     if total == 0:
         typer.echo("nothing is in this part")
         return 0
-    perpixel.tune_allocator()  # before torch is imported
+    perpixel.tune_allocator(many_sizes=True)  # before torch is imported
     last: Progress | None = None
     told = sys.stdout
 

@@ -65,7 +65,7 @@ def cutout_films(
     sources = expand(images)
     reads = [hints.get("trimap_first"), hints.get("mask_first"), Path(background) if background else None]
     outputs = _place(sources, output, "cutout", ".mov" if background is None else ".mp4", content, reads)
-    perpixel.tune_allocator()  # before torch is imported
+    perpixel.tune_allocator(many_sizes=True)  # before torch is imported
     from perpixel.tasks.matting import load_matting_model
     from perpixel.tasks.video_cutout import EVERY, cutout_film
 
@@ -111,7 +111,7 @@ def depth_films(
     suffix = Path(output).suffix.lower() if output else ".mp4"
     numbers = colour is None and (suffix == ".mkv" or _is_folder(output))
     outputs = _place(sources, output, "depth", ".mp4", "grey" if numbers else "picture")
-    perpixel.tune_allocator()  # before torch is imported
+    perpixel.tune_allocator(many_sizes=True)  # before torch is imported
     from perpixel.tasks.depth import load_depth_model
     from perpixel.tasks.video_depth import depth_film
 
@@ -143,7 +143,7 @@ def segment_films(
     """Draw the segments of films."""
     sources = expand(images)
     outputs = _place(sources, output, "segments", ".mp4", "picture")
-    perpixel.tune_allocator()  # before torch is imported
+    perpixel.tune_allocator(many_sizes=True)  # before torch is imported
     from perpixel.tasks.segmentation import load_segmenter
     from perpixel.tasks.video_segment import segment_film
 

@@ -68,7 +68,7 @@ def serve(
     end the server when all that it accepted is done. docs/server.md has examples. With --engine ray copies of the
     server run on a cluster of Ray; Studio is not served then.
     """
-    perpixel.tune_allocator()  # before torch is imported
+    perpixel.tune_allocator(many_sizes=True)  # before torch is imported
     try:
         from perpixel.serve.process import run_server
     except ImportError as error:

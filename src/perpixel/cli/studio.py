@@ -33,7 +33,7 @@ def studio(
         raise MissingDependencyError('Studio needs Gradio, which is not installed: pip install "perpixel[studio]"')
     import perpixel
 
-    perpixel.tune_allocator()  # before torch is imported
+    perpixel.tune_allocator(many_sizes=True)  # before torch is imported
     from perpixel.studio.run import run_studio
     from perpixel.studio.settings import StudioSettings
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from perpixel.serve.work import Route
 
 Task: TypeAlias = Literal["matting", "segmentation", "depth"]
+
+
+class Rehearsed(NamedTuple):
+    """A request that the server makes of itself before it is ready: its route, fields and options."""
+
+    route: Route
+    fields: Mapping[str, bytes]
+    options: Mapping[str, Any]
 
 
 @dataclass
@@ -69,27 +77,30 @@ class Served:
         }
         self.loaded = loaders[self.task](self.source, settings.device, settings.dtype, settings.engine)
 
-    def warm_up(self, side: int, work: Callable[[Route, Mapping[str, bytes], Mapping[str, Any]], None]) -> None:
-        """Let it work on a picture without content, as it will for requests.
+    def rehearsal(self, side: int) -> list[Rehearsed]:
+        """Requests with a picture without content, which take what requests take.
 
         Args:
             side: of the picture in pixels.
-            work: is given the route, the fields and the options of a request, until it is done.
+
+        Returns:
+            One of each sort.
         """
         grey = np.full((side, side), 128, np.uint8)
         photo = np.repeat(grey[..., None], 3, 2)
-        photo[side // 4 : side // 2, side // 4 : side // 2] = 20
-        fields: dict[str, bytes] = {"image": _png(photo)}
+        photo[side // 6 : -side // 6, side // 6 : -side // 6] = 20
+        fields: dict[str, bytes] = {"image": _file(photo, "PNG")}
         options: dict[str, Any] = {"model": self.name}
         if self.task != "matting":
-            work("segment" if self.task == "segmentation" else "depth", fields, options)
-            return
+            return [Rehearsed("segment" if self.task == "segmentation" else "depth", fields, options)]
         # The whole cut-out, whose foreground colours take buffers too: with all there can be for the model to do, and
         # with a box, from which a subject has to be found.
         grey[0], grey[-1] = 0, 255
-        work("cutout", {**fields, "trimap": _png(grey)}, options)
-        box = [side // 5, side // 5, side // 2 + side // 20, side // 2 + side // 20]
-        work("cutout", fields, {**options, "box": box})
+        box = [side // 16, side // 16, side - side // 16, side - side // 16]
+        return [
+            Rehearsed("cutout", {**fields, "trimap": _file(grey, "PNG")}, options),
+            Rehearsed("cutout", {"image": _file(photo, "JPEG")}, {**options, "box": box}),
+        ]
 
 
 class Models:
@@ -142,11 +153,11 @@ class Models:
         raise Refusal(422, "input", f"the model {name!r} is not served for {task}: use {known}, or name none")
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def _file(pixels: NDArray[np.uint8], form: str) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    Image.fromarray(pixels).save(stream, form)
     return stream.getvalue()
 
 

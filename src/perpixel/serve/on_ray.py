@@ -100,7 +100,7 @@ def _deployment(settings: Settings, cluster: Cluster, log: Literal["text", "json
         """In the replica's process."""
         import perpixel
 
-        perpixel.tune_allocator()  # before torch is imported
+        perpixel.tune_allocator(many_sizes=True)  # before torch is imported
         from perpixel.serve.app import create_app
         from perpixel.serve.journal import start_log
 

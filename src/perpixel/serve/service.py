@@ -10,21 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perpixel.serve.answers import FORMS, WHATS, Answer, Form, answer
 from perpixel.serve.effort import Effort, Finishing
 from perpixel.serve.journal import LOGGER
 from perpixel.serve.metrics import Metrics
-from perpixel.serve.models import Models, Served
+from perpixel.serve.models import Models, Rehearsed, Served
 from perpixel.serve.problems import ClientGone, Refusal
 from perpixel.serve.scheduler import Scheduler
 from perpixel.serve.schemas import Options
 from perpixel.serve.settings import Settings
 from perpixel.serve.upload import Form as Upload
 from perpixel.serve.upload import Held
-from perpixel.serve.work import Route, prepare, read_options
+from perpixel.serve.work import prepare, read_options
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -136,7 +135,7 @@ class Service:
             ClientGone: nobody waits for the answer.
             PerpixelError: as the task raises it.
         """
-        work = asyncio.create_task(self._stages(upload.fields, options, form, what))
+        work = asyncio.create_task(self._stages(self._benches, upload.fields, options, form, what))
         gone = asyncio.create_task(_disconnect(request))
         try:
             await asyncio.wait({work, gone}, timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -166,10 +165,12 @@ class Service:
             except TimeoutError:
                 raise self._too_long() from None
 
-    async def _stages(self, fields: Mapping[str, bytes], options: Options, form: Form, what: str) -> Answer:
+    async def _stages(
+        self, benches: asyncio.Semaphore, fields: Mapping[str, bytes], options: Options, form: Form, what: str
+    ) -> Answer:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        async with self._benches:
+        async with benches:
             prepared = await loop.run_in_executor(self._decoders, prepare, fields, options, self.models, self.settings)
             kind = (prepared.model.name, form, what)
             prepared.check_finish(self._finishing.expected(kind, prepared.pixels), self.settings)
@@ -189,9 +190,7 @@ class Service:
     def _load(self) -> None:
         try:
             self.models.load(self.settings)
-            for model in self.models.all:
-                side = min(WARM_UP, math.isqrt(self.settings.max_pixels))
-                model.warm_up(side, partial(self._warm_up, model, side))
+            asyncio.run(self._rehearse(min(WARM_UP, math.isqrt(self.settings.max_pixels))))
         except Exception as error:
             if self._ended:  # by somebody who did not wait until it was ready
                 return
@@ -202,32 +201,44 @@ class Service:
         self.ready = True
         LOGGER.info("ready", extra={"models": ",".join(model.name for model in self.models.all)})
 
-    def _warm_up(
-        self, model: Served, side: int, route: Route, fields: Mapping[str, bytes], asked: Mapping[str, Any]
-    ) -> None:
-        asyncio.run(self._go_through(model, side, route, fields, asked))
+    async def _rehearse(self, side: int) -> None:
+        """Do what requests will ask for, in their threads and all at once, since buffers stay as large as they were.
 
-    async def _go_through(
-        self, model: Served, side: int, route: Route, fields: Mapping[str, bytes], asked: Mapping[str, Any]
-    ) -> None:
-        """Go the way of requests, in their threads, each of which holds on to buffers of its own."""
-        options = read_options(route, json.dumps(asked).encode())
-        same = (self._stages(fields, options, FORMS[0], WHATS[route][0]) for _ in range(self._places))
-        await asyncio.gather(*same)
-        if model.effort is None:
-            prepared = prepare(fields, options, self.models, self.settings)
-            seconds = 0.0
+        Args:
+            side: of the pictures in pixels.
+        """
+        benches = asyncio.Semaphore(self._places)  # that of the requests belongs to another loop
+        rehearsed = [(model, request) for model in self.models.all for request in model.rehearsal(side)]
+        work = []
+        for number in range(self._places):
+            form = FORMS[number % len(FORMS)]
+            for _, request in rehearsed:
+                what = WHATS[request.route][0]
+                work.append(self._stages(benches, request.fields, self._read(request), form, what))
+        await asyncio.gather(*work)
+        for model, request in rehearsed:
+            if model.effort is None:
+                await self._measure(model, request, side)
 
-            def run(items: Sequence[Any]) -> Sequence[Any]:
-                nonlocal seconds
-                start = time.thread_time()
-                found: Sequence[Any] = prepared.stages.run(items)
-                seconds = time.thread_time() - start
-                return found
+    @staticmethod
+    def _read(request: Rehearsed) -> Options:
+        return read_options(request.route, json.dumps(request.options).encode())
 
-            await self._scheduler.submit(prepared.key, run, prepared.ready)
-            seen = prepared.ready.shape[-2:] or (side, side)
-            model.effort = Effort(math.prod(seen), seconds)
+    async def _measure(self, model: Served, request: Rehearsed, side: int) -> None:
+        """Let a model work alone, to know how long it takes."""
+        prepared = prepare(request.fields, self._read(request), self.models, self.settings)
+        seconds = 0.0
+
+        def run(items: Sequence[Any]) -> Sequence[Any]:
+            nonlocal seconds
+            start = time.thread_time()
+            found: Sequence[Any] = prepared.stages.run(items)
+            seconds = time.thread_time() - start
+            return found
+
+        await self._scheduler.submit(prepared.key, run, prepared.ready)
+        seen = prepared.ready.shape[-2:] or (side, side)
+        model.effort = Effort(math.prod(seen), seconds)
 
     def _too_long(self) -> Refusal:
         words = f"the work took longer than {self.settings.timeout:g} seconds: send a smaller picture"
