@@ -3,7 +3,7 @@
     python -m benchmarks.film                                   # mattes, on films with a known alpha
     python -m benchmarks.film --others                          # the same on films that nothing was chosen with
     python -m benchmarks.film --depth-model MODEL               # depth, on a moving photograph
-    python -m benchmarks.film --memory                          # peak memory of a short and a long film
+    python -m benchmarks.film --memory                          # peak memory of films of three lengths
     python -m benchmarks.film --sheet docs/images/film.png      # the contact sheet of the document
 
 The films are made here: a procedural foreground with fur or hair, textured by a photograph, moves, turns and is bent a
@@ -246,13 +246,13 @@ def depths(folder: Path, count: int, model: str) -> None:
 
 
 def memory(folder: Path) -> None:
-    """Peak memory of films of two lengths, each in a process of its own."""
+    """Peak memory of films of three lengths, each in a process of its own."""
     from perpixel.ops.trimap import trimap_from_alpha
 
     clip = list(composed("fur", "coffee", 20, size=(160, 120)))
     print("| frames | peak memory, MB |")
     print("|--:|--:|")
-    for count in (20, 200):
+    for count in (20, 200, 400):
         path, trimap = folder / f"{count}.mkv", folder / "trimap.png"
         # The same pictures to and fro, since a larger subject takes more memory in a film of any length.
         write(path, (clip[abs((number + 19) % 38 - 19)][0] for number in range(count)))
@@ -266,6 +266,7 @@ def one(path: str, trimap: str) -> None:
     """Cut out one film, and print the peak memory of this process in MB."""
     import perpixel as px
 
+    px.tune_allocator(many_sizes=True)  # as the command does
     px.cutout_film(path, trimap_first=trimap).save(Path(path).with_suffix(".mov"))
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
 

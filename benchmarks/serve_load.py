@@ -352,7 +352,7 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.requests <= 10_000 or not 2 <= given.clients <= 64 or not 32 <= given.sides[0] <= given.sides[1]:
         parser.error("give 1 to 10000 --requests, 2 to 64 --clients, and --sides of 32 or more, the least first")
-    perpixel.tune_allocator()  # as the server does
+    perpixel.tune_allocator(many_sizes=True)  # as the server does
     from perpixel.tasks.depth import load_depth_model
     from perpixel.tasks.matting import load_matting_model
     from perpixel.tasks.segmentation import load_segmenter

@@ -23,10 +23,10 @@ def tune_allocator(*, many_sizes: bool = False) -> bool:
     calls it, before it has threads, and the library never does by itself.
 
     Args:
-        many_sizes: the process will go on for long, with pictures of many sizes. On a CPU PyTorch prepares kernels for
-            every size and keeps up to 1024 of each sort, scattered over the heap, which grows by 100 MB and more. Here
-            as many are kept as a forward pass takes, unless the environment says how many. It only helps before
-            torch is imported.
+        many_sizes: the process will go on for long, with pictures of many sizes. On a CPU oneDNN prepares kernels for
+            every size and keeps up to 1024, scattered over the heap, which grows by 70 MB and more. Here as many are
+            kept as a forward pass takes, unless the environment variable ONEDNN_PRIMITIVE_CACHE_CAPACITY says how many.
+            It only helps before torch is imported.
 
     Returns:
         True where the setting was made; False where the C library is another one than glibc.
@@ -36,8 +36,7 @@ def tune_allocator(*, many_sizes: bool = False) -> bool:
         True
     """
     if many_sizes:
-        for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-            os.environ.setdefault(name, str(_KERNELS))
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 ACCELERATOR_BATCH = 8
 # Of both sides of the picture that models are warmed up with: larger than most models' input, so that the libraries'
 # buffers have the size that they will need.
-WARM_UP = 640
+WARM_UP = 768
 # A client that is sent away is asked to come back after this many seconds at least and at most.
 SOONEST, LATEST = 1, 60
 
