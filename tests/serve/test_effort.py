@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from perpixel.serve.effort import Effort, Finishing
+from perpixel.serve.models import Served
 from perpixel.tasks.matting import load_matting_model
 from serve.served import BOX, form, kind_of, make_app, running, square
 
@@ -77,7 +78,30 @@ def test_what_comes_after_the_model_is_learned_from_pictures_that_are_not_small(
     for seconds in (1.0, 2.0):
         finishing.took("x", 10**6, seconds)
     assert finishing.expected("x", 2 * 10**6) == pytest.approx(2.4)
+    finishing.took("x", 10**6, 0.1)
+    assert finishing.expected("x", 10**6) == pytest.approx(0.1)
     assert finishing.expected("y", 10**6) == 0
+
+
+def test_a_slow_rehearsal_neither_stops_the_server_nor_counts_for_long(monkeypatch):
+    monkeypatch.setattr("perpixel.serve.service.WARM_UP", 600)
+    slow = iter([300.0] * 3)  # as if the first had to wait until their loops are compiled
+
+    def took(finishing, kind, pixels, seconds, *, take=Finishing.took):
+        take(finishing, kind, pixels, next(slow, seconds) if "image/png" in kind else seconds)
+
+    monkeypatch.setattr(Finishing, "took", took)
+
+    async def main():
+        app = make_app(timeout=10.0)
+        painted = app.state.service.models.find("segmentation", None)
+        painted.rehearsal = lambda side: 6 * Served.rehearsal(painted, side)
+        app.state.service.models.all = [painted]
+        async with running(app) as client:
+            assert next(slow, None) is None
+            assert (await client.post("/v1/segment", **form(square(600, 600), {}))).status_code == 200
+
+    asyncio.run(main())
 
 
 def test_more_pixels_take_longer_and_tiles_of_them_less_than_the_whole():

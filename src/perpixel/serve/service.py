@@ -173,7 +173,8 @@ class Service:
         async with benches:
             prepared = await loop.run_in_executor(self._decoders, prepare, fields, options, self.models, self.settings)
             kind = (prepared.model.name, form, what)
-            prepared.check_finish(self._finishing.expected(kind, prepared.pixels), self.settings)
+            if self.ready:
+                prepared.check_finish(self._finishing.expected(kind, prepared.pixels), self.settings)
             found = await self._scheduler.submit(prepared.key, prepared.stages.run, prepared.ready)
 
             def finish() -> Answer:
