@@ -88,6 +88,7 @@ def test_threads_share_one_heap(how, shared, program_environment):
 @pytest.mark.parametrize(("how", "again"), [("default", False), ("tuned", True)])
 def test_kernels_of_many_sizes_are_not_kept(how, again, program_environment):
     environment = program_environment | {"ONEDNN_VERBOSE": "all"}
+    environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY", None)  # which a command in another test has set
     done = subprocess.run(
         [sys.executable, "-c", FORGETS, how], env=environment, capture_output=True, text=True, check=True
     )
