@@ -69,19 +69,12 @@ def has_glibc():
 
 
 @pytest.mark.skipif(not has_glibc(), reason="needs glibc")
-@pytest.mark.parametrize(("how", "kept"), [("default", "False"), ("tuned", "True")])
-def test_freed_buffers_are_kept(how, kept, program_environment):
-    command = [sys.executable, "-c", KEEPS, how]
+@pytest.mark.parametrize(("how", "told"), [("default", "False"), ("tuned", "True")])
+@pytest.mark.parametrize("program", [KEEPS, SHARES], ids=["freed buffers are kept", "threads share one heap"])
+def test_what_the_setting_changes(program, how, told, program_environment):
+    command = [sys.executable, "-c", program, how]
     done = subprocess.run(command, env=program_environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == kept
-
-
-@pytest.mark.skipif(not has_glibc(), reason="needs glibc")
-@pytest.mark.parametrize(("how", "shared"), [("default", "False"), ("tuned", "True")])
-def test_threads_share_one_heap(how, shared, program_environment):
-    command = [sys.executable, "-c", SHARES, how]
-    done = subprocess.run(command, env=program_environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == shared
+    assert done.stdout.strip() == told
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")

@@ -112,6 +112,13 @@ def test_what_was_not_moved_is_moved(row, tmp_path):
     assert not own.exists()
 
 
+@pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "/a.png"])
+def test_a_row_that_leaves_the_folder_is_none_of_ours(row, tmp_path, name):
+    own, told = row
+    (own / "row").write_text(replace(told, outputs={name: 7}).to_json())
+    assert list(whole.left_whole(own.parent)) == []
+
+
 def test_what_is_not_whole_does_not_count(row, tmp_path):
     own, told = row
     assert list(whole.left_whole(own.parent)) == []  # no row: perhaps half written

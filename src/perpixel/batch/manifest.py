@@ -114,7 +114,7 @@ class Finished:
                     digests.append(key_digest(Row.from_json(line).key))
                     places.append(number << 48 | place)
                 except ValueError:
-                    pass  # half a line, left by a crash: the photograph is done once more
+                    pass  # half a line, left by a crash: the whole row still lies where `perpixel.batch.whole` keeps it
                 place += len(line)
         order = np.argsort(np.frombuffer(digests, np.uint64), kind="stable")  # a later row of a key stays later
         self._digests = np.frombuffer(digests, np.uint64)[order]

@@ -49,9 +49,12 @@ def left_whole(staging: Path) -> Iterator[tuple[Path, Row]]:
     """The folders in `staging` whose files are whole, with their rows."""
     for path in sorted(staging.glob(f"*/{_ROW}")):
         try:
-            yield path.parent, Row.from_json(path.read_bytes())
+            row = Row.from_json(path.read_bytes())
         except (OSError, ValueError):
             continue  # half a row: nothing was moved
+        places = [Path(name) for name in row.outputs]
+        if not any(place.is_absolute() or ".." in place.parts for place in places):  # no row of ours leaves the folder
+            yield path.parent, row
 
 
 def is_put_in_place(own: Path, row: Row, out: Path) -> bool:

@@ -306,8 +306,7 @@ def _samples(film: Film, number: int) -> Iterator[FilmFrame]:
         stream = _prepared(container)
         start = Fraction(stream.start_time or 0) * film.time_base
         length = film.length or Fraction(0)
-        seen: set[int] = set()
-        turning = Turning()
+        seen, turning = set[int](), Turning()
         for index in range(number if length else 1):
             place = round((start + (length - start) * index / number) / film.time_base)
             try:
